@@ -1,0 +1,1 @@
+//! OIDC tokens: claims, the keyring, signers, discovery and JWKS.
