@@ -134,6 +134,14 @@ pub enum KeyError {
         /// The current key.
         kid: String,
     },
+    /// A retired key still verifies tokens.
+    #[error("the key {kid} is retired and leaves the key set at {at}, when the last token it signed has ended; '--now' drops it at once, and those tokens with it")]
+    StillNeeded {
+        /// The key.
+        kid: String,
+        /// When it leaves by itself.
+        at: Timestamp,
+    },
     /// There is no such key.
     #[error("there is no key {kid}; 'keys list' shows them")]
     UnknownKey {
