@@ -28,11 +28,18 @@ pub struct WebIdentity {
 
 impl WebIdentity {
     /// The key in the slot is never used; an answer is only held against it.
-    pub fn new(settings: &ExchangeSettings, issuer: Arc<Issuer>, gate: Arc<Gate>, key: DaemonKeySlot) -> Self {
+    pub fn new(
+        settings: &ExchangeSettings,
+        issuer: Arc<Issuer>,
+        gate: Arc<Gate>,
+        key: DaemonKeySlot,
+    ) -> Self {
         Self { client: client::unsigned(settings), issuer, gate, key, settings: settings.clone() }
     }
 }
 
+// PackedPolicySize is deprecated for SessionTokenUtilization, which not every STS sends yet.
+#[allow(deprecated)]
 #[async_trait]
 impl CredentialExchange for WebIdentity {
     fn mode(&self) -> ExchangeMode {
@@ -45,7 +52,8 @@ impl CredentialExchange for WebIdentity {
             .exchange(Operation::AssumeRoleWithWebIdentity, |retry| async move {
                 // A second attempt may come seconds later, and STS may have remembered the first token.
                 let now = request.now_at(retry);
-                let jwt = self.issuer.mint(self.claims(request, now, retry)).await.map_err(ExchangeError::from)?;
+                let jwt =
+                    self.issuer.mint(self.claims(request, now, retry)).await.map_err(ExchangeError::from)?;
                 let sent = self
                     .client
                     .assume_role_with_web_identity()
@@ -78,7 +86,7 @@ impl CredentialExchange for WebIdentity {
                     assumed_role_arn,
                     kid: Some(jwt.kid),
                     request_id: output.request_id().map(str::to_owned),
-                    packed_policy_size: output.packed_policy_size(),
+                    packed_policy_size: output.session_token_utilization().or(output.packed_policy_size()),
                 })
             })
             .await
