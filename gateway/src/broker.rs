@@ -8,7 +8,7 @@ use agentkeys_core::store::{AuditLog, GrantStore, SessionStore};
 use agentkeys_core::{Code, Problem, RoleAlias};
 
 use crate::deployment::Deployment;
-use crate::exchange::{CredentialExchange, SessionPolicies};
+use crate::exchange::{CredentialExchange, SessionPolicy};
 use crate::issuer::Issuer;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -26,7 +26,7 @@ pub struct Broker {
     /// STS.
     pub exchange: Arc<dyn CredentialExchange>,
     /// Session policies by role.
-    pub policies: BTreeMap<RoleAlias, SessionPolicies>,
+    pub policies: BTreeMap<RoleAlias, SessionPolicy>,
     /// The AWS account and what lies in it.
     pub deployment: Arc<Deployment>,
     /// Readiness checks.
@@ -57,7 +57,10 @@ pub fn store_problem(error: agentkeys_core::store::StoreError) -> Problem {
 
 /// 503 for an audit that cannot be written.
 pub fn audit_problem(error: agentkeys_core::store::AuditError) -> Problem {
-    Problem::new(Code::AuditUnavailable, "The audit cannot be written, so nothing was done; try again shortly.")
-        .because(error)
-        .retry_after(Duration::from_secs(1))
+    Problem::new(
+        Code::AuditUnavailable,
+        "The audit cannot be written, so nothing was done; try again shortly.",
+    )
+    .because(error)
+    .retry_after(Duration::from_secs(1))
 }

@@ -11,12 +11,12 @@ use agentkeys_core::wire::Environment;
 use agentkeys_core::{Code, Problem, RoleAlias, Wallet};
 use arc_swap::ArcSwapOption;
 
+use crate::exchange::{PrefixTemplate, RoleArn};
+
 /// The role that `arn: auto` stands for.
 const AUTO_ROLE: &str = "agentkeys-agent";
 /// The bucket that `bucket: auto` stands for, before the account's id.
 const AUTO_BUCKET: &str = "agentkeys-mail-";
-/// What the wallet's name replaces in the prefix.
-const WALLET_MARK: &str = "${wallet}";
 
 /// An AWS account, as the daemon key's identity shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +41,11 @@ pub struct Deployment {
     /// The AWS region.
     pub region: String,
     /// The roles by alias.
-    pub roles: BTreeMap<RoleAlias, Auto<String>>,
+    pub roles: BTreeMap<RoleAlias, Auto<RoleArn>>,
     /// The bucket.
     pub bucket: Auto<String>,
-    /// The wallet's prefix, with `${wallet}` in it.
-    pub prefix: String,
+    /// The wallet's own part of the bucket.
+    pub prefix: PrefixTemplate,
     /// The mail domain.
     pub mail_domain: String,
     /// Another S3 endpoint for clients.
@@ -57,9 +57,9 @@ impl Deployment {
     /// A deployment whose account is not known yet.
     pub fn new(
         region: String,
-        roles: BTreeMap<RoleAlias, Auto<String>>,
+        roles: BTreeMap<RoleAlias, Auto<RoleArn>>,
         bucket: Auto<String>,
-        prefix: String,
+        prefix: PrefixTemplate,
         mail_domain: String,
         s3_endpoint: Option<String>,
     ) -> Self {
@@ -82,13 +82,13 @@ impl Deployment {
     }
 
     /// The ARN of a role.
-    pub fn role_arn(&self, alias: &RoleAlias) -> Result<String, Problem> {
+    pub fn role_arn(&self, alias: &RoleAlias) -> Result<RoleArn, Problem> {
         match self.roles.get(alias) {
             None => Err(Problem::internal(format!("the role '{alias}' was granted but is not configured"))),
             Some(Auto::Given(arn)) => Ok(arn.clone()),
             Some(Auto::Auto) => {
                 let account = self.known()?;
-                Ok(format!("arn:{}:iam::{}:role/{AUTO_ROLE}", account.partition, account.id))
+                RoleArn::in_account(&account.partition, &account.id, AUTO_ROLE).map_err(Problem::internal)
             }
         }
     }
@@ -101,17 +101,12 @@ impl Deployment {
         }
     }
 
-    /// The wallet's own prefix in the bucket.
-    pub fn prefix(&self, wallet: &Wallet) -> String {
-        self.prefix.replace(WALLET_MARK, wallet.as_str())
-    }
-
     /// All that a client of this wallet needs besides credentials.
     pub fn environment(&self, wallet: &Wallet) -> Result<Environment, Problem> {
         Ok(Environment {
             region: self.region.clone(),
             bucket: self.bucket()?,
-            prefix: self.prefix(wallet),
+            prefix: self.prefix.of(wallet),
             mail_domain: self.mail_domain.clone(),
             signup_address: format!("{wallet}@{}", self.mail_domain),
             s3_endpoint: self.s3_endpoint.clone(),
@@ -137,7 +132,7 @@ mod tests {
             "eu-west-1".into(),
             roles,
             Auto::Auto,
-            "bots/${wallet}/".into(),
+            PrefixTemplate::parse("bots/${wallet}/").unwrap(),
             "bots.example.dev".into(),
             None,
         )
@@ -150,7 +145,10 @@ mod tests {
         assert_eq!(deployment.role_arn(&alias).unwrap_err().code, Code::NotReady);
         assert_eq!(deployment.bucket().unwrap_err().code, Code::NotReady);
         deployment.learn(Account { id: "123456789012".into(), partition: "aws-cn".into() });
-        assert_eq!(deployment.role_arn(&alias).unwrap(), "arn:aws-cn:iam::123456789012:role/agentkeys-agent");
+        assert_eq!(
+            deployment.role_arn(&alias).unwrap().as_str(),
+            "arn:aws-cn:iam::123456789012:role/agentkeys-agent"
+        );
         assert_eq!(deployment.bucket().unwrap(), "agentkeys-mail-123456789012");
     }
 }

@@ -90,7 +90,10 @@ mod tests {
         for level in ["trace", "debug", "trace,pingora_proxy=trace,aws_smithy_runtime=trace", "nonsense=="] {
             let targets = targets(level);
             assert!(!targets.would_enable("pingora_proxy", &Level::WARN), "{level}");
-            assert!(!targets.would_enable("pingora_core::protocols::http::v1::server", &Level::DEBUG), "{level}");
+            assert!(
+                !targets.would_enable("pingora_core::protocols::http::v1::server", &Level::DEBUG),
+                "{level}"
+            );
             assert!(!targets.would_enable("aws_smithy_runtime::client", &Level::DEBUG), "{level}");
             assert!(targets.would_enable("agentkeys_broker_server", &Level::INFO), "{level}");
         }

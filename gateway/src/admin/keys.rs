@@ -87,7 +87,8 @@ impl Handler for Rotate {
     async fn handle(&self, exchange: &mut Exchange) -> Outcome {
         let request: RotateRequest = json_body(exchange)?;
         let events =
-            blocking(&self.0.issuer, move |issuer| issuer.rotate_key(Timestamp::now(), request.force)).await?;
+            blocking(&self.0.issuer, move |issuer| issuer.rotate_key(Timestamp::now(), request.force))
+                .await?;
         done(&self.0, exchange, "key_rotate", events).await
     }
 }
@@ -110,7 +111,8 @@ impl Handler for Retire {
         let query: RetireQuery = query(exchange)?;
         let kid = exchange.resource.clone().unwrap_or_default();
         let event =
-            blocking(&self.0.issuer, move |issuer| issuer.retire_key(&kid, query.now, Timestamp::now())).await?;
+            blocking(&self.0.issuer, move |issuer| issuer.retire_key(&kid, query.now, Timestamp::now()))
+                .await?;
         done(&self.0, exchange, "key_retire", vec![event]).await
     }
 }

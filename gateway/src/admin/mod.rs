@@ -28,7 +28,12 @@ pub fn routes(broker: &Arc<Broker>) -> Vec<Route> {
         Route::new(Method::POST, "/admin/v1/sessions", &open, sessions::Issue(broker.clone())),
         Route::new(Method::GET, "/admin/v1/sessions", &open, sessions::List(broker.clone())),
         Route::new(Method::GET, "/admin/v1/sessions/{session_id}", &open, sessions::Show(broker.clone())),
-        Route::new(Method::DELETE, "/admin/v1/sessions/{session_id}", &open, sessions::Revoke(broker.clone())),
+        Route::new(
+            Method::DELETE,
+            "/admin/v1/sessions/{session_id}",
+            &open,
+            sessions::Revoke(broker.clone()),
+        ),
         Route::new(Method::POST, "/admin/v1/grants", &open, grants::Add(broker.clone())),
         Route::new(Method::GET, "/admin/v1/grants", &open, grants::List(broker.clone())),
         Route::new(Method::DELETE, "/admin/v1/grants/{grant_id}", &open, grants::Remove(broker.clone())),

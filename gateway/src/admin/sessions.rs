@@ -91,7 +91,10 @@ fn new_session(broker: &Broker, request: IssueRequest) -> Result<Session, Proble
         && !broker.deployment.roles.contains_key(role)
     {
         let known: Vec<&str> = broker.deployment.roles.keys().map(RoleAlias::as_str).collect();
-        return Err(Problem::bad_request(format!("There is no role '{role}'; known are {}.", known.join(", "))));
+        return Err(Problem::bad_request(format!(
+            "There is no role '{role}'; known are {}.",
+            known.join(", ")
+        )));
     }
     let wallet = match request.wallet {
         Some(wallet) => wallet,
@@ -197,7 +200,12 @@ impl Handler for Revoke {
 }
 
 fn session_id(exchange: &Exchange) -> Result<SessionId, Problem> {
-    exchange.resource.as_deref().unwrap_or_default().parse().map_err(|error| Problem::bad_request(format!("{error}.")))
+    exchange
+        .resource
+        .as_deref()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error| Problem::bad_request(format!("{error}.")))
 }
 
 fn unknown(id: &SessionId) -> Problem {

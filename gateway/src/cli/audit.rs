@@ -84,7 +84,8 @@ fn show(global: &Global, records: &[AuditRecord]) -> anyhow::Result<()> {
 
 fn tail(global: &Global) -> anyhow::Result<()> {
     let socket = global.socket()?;
-    let newest: Records = socket.get("/admin/v1/audit", &ListQuery { limit: Some(10), ..ListQuery::default() })?;
+    let newest: Records =
+        socket.get("/admin/v1/audit", &ListQuery { limit: Some(10), ..ListQuery::default() })?;
     show(global, &newest.records)?;
     let mut last = newest.records.last().map_or(0, |record| record.seq);
     loop {

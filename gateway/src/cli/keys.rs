@@ -92,7 +92,13 @@ fn show(global: &Global, keys: &[KeyRow]) -> anyhow::Result<()> {
     let rows: Vec<_> = keys
         .iter()
         .map(|key| {
-            [key.kid.clone(), key.state.clone(), key.created_at.to_string(), time(key.activated_at), time(key.retired_at)]
+            [
+                key.kid.clone(),
+                key.state.clone(),
+                key.created_at.to_string(),
+                time(key.activated_at),
+                time(key.retired_at),
+            ]
         })
         .collect();
     output::table(["KID", "STATE", "CREATED", "SIGNS SINCE", "RETIRED"], &rows);

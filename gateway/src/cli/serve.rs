@@ -86,7 +86,9 @@ fn announce(settings: &Settings, addresses: &[(&'static str, String)], broker: &
     if settings.issuer.is_loopback() {
         println!();
         println!("Next, in another terminal:");
-        println!("  agentkeys-broker-server session issue --label my-agent    issue a session; its token is shown once");
+        println!(
+            "  agentkeys-broker-server session issue --label my-agent    issue a session; its token is shown once"
+        );
         println!("  export AGENTKEYS_BROKER_URL={}    all that a developer sets", settings.issuer.as_str());
         println!("  agentkeys login    takes the token; then any AWS SDK works");
     }

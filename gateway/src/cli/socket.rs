@@ -61,7 +61,9 @@ impl AdminSocket {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
         let (status, body) = self.runtime.block_on(async {
-            tokio::time::timeout(TIMEOUT, send(&self.path, request)).await.context("the broker does not answer")?
+            tokio::time::timeout(TIMEOUT, send(&self.path, request))
+                .await
+                .context("the broker does not answer")?
         })?;
         if !status.is_success() {
             let problem: ProblemDocument =

@@ -34,8 +34,7 @@ pub struct Ready {
 impl Handler for Ready {
     async fn handle(&self, _exchange: &mut Exchange) -> Outcome {
         let report = self.readiness.snapshot(&self.metrics);
-        let status =
-            if report.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if report.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         Response::json(status, &report)
     }
 }

@@ -68,7 +68,13 @@ impl Handler for MintAws {
             .policies
             .get(alias)
             .ok_or_else(|| Problem::internal(format!("the role '{alias}' has no session policy")))?;
-        let policy = policies.render(&role_arn, &environment.bucket, &environment.prefix, &session.wallet, grant.read_only)?;
+        let policy = policies.render(
+            &role_arn,
+            &environment.bucket,
+            &environment.prefix,
+            &session.wallet,
+            grant.read_only,
+        )?;
         let name = session_name(&exchange.mint_id, &session.wallet);
         exchange.mint.session_name = Some(name.clone());
         let answer = broker

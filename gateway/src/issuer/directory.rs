@@ -58,7 +58,9 @@ impl KeyDirectory {
     pub fn read(&self) -> Result<Option<Snapshot>, KeyError> {
         match private_file::check_directory(self.path()) {
             Ok(()) => {}
-            Err(FileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(FileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         }
         let path = self.record_path();
@@ -158,8 +160,10 @@ impl KeyDirectory {
         }
         if after != before {
             let file = RecordFile { version: 1, purpose: PURPOSE.to_owned(), keys: after.clone() };
-            let json = serde_json::to_vec_pretty(&file)
-                .map_err(|error| KeyError::BadRecord { path: self.record_path(), reason: error.to_string() })?;
+            let json = serde_json::to_vec_pretty(&file).map_err(|error| KeyError::BadRecord {
+                path: self.record_path(),
+                reason: error.to_string(),
+            })?;
             private_file::write_atomically(&self.record_path(), &json)?;
         }
         self.sweep(&after)?;
@@ -184,11 +188,16 @@ impl KeyDirectory {
     }
 
     fn key_files(&self) -> Result<Vec<PathBuf>, KeyError> {
-        let entries = std::fs::read_dir(self.path()).map_err(|source| private_file::io(self.path(), source))?;
+        let entries =
+            std::fs::read_dir(self.path()).map_err(|source| private_file::io(self.path(), source))?;
         let mut paths = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|source| private_file::io(self.path(), source))?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with("key-") && name.ends_with(".pem")) {
+            if entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with("key-") && name.ends_with(".pem"))
+            {
                 paths.push(entry.path());
             }
         }

@@ -27,7 +27,9 @@ pub enum FileError {
         wanted: u32,
     },
     /// Another user owns it.
-    #[error("{path} belongs to user {owner}, not to user {expected} that runs the broker; run: chown {expected} {path}")]
+    #[error(
+        "{path} belongs to user {owner}, not to user {expected} that runs the broker; run: chown {expected} {path}"
+    )]
     ForeignOwner {
         /// The file.
         path: PathBuf,
@@ -73,7 +75,9 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// The file holds another key than the one its record names.
-    #[error("{path} holds a key with the id {found}, but its record says {recorded}; restore the right file from a backup")]
+    #[error(
+        "{path} holds a key with the id {found}, but its record says {recorded}; restore the right file from a backup"
+    )]
     WrongKey {
         /// The file.
         path: PathBuf,
@@ -91,7 +95,9 @@ pub enum KeyError {
         reason: String,
     },
     /// Key files lie there without the record of their states.
-    #[error("{directory} holds private keys but no keys.json, so it is unknown which one may sign; restore keys.json from a backup, or move the files away")]
+    #[error(
+        "{directory} holds private keys but no keys.json, so it is unknown which one may sign; restore keys.json from a backup, or move the files away"
+    )]
     OrphanKeys {
         /// The directory.
         directory: PathBuf,
@@ -103,25 +109,33 @@ pub enum KeyError {
         directory: PathBuf,
     },
     /// No key can sign, and this broker does not make one by itself.
-    #[error("there is no signing key in {place}, and this broker never makes one silently: run 'agentkeys-broker-server keys generate' (a lost key directory would otherwise change the identity that AWS trusts)")]
+    #[error(
+        "there is no signing key in {place}, and this broker never makes one silently: run 'agentkeys-broker-server keys generate' (a lost key directory would otherwise change the identity that AWS trusts)"
+    )]
     NoCurrentKey {
         /// Where it looked.
         place: String,
     },
     /// A next key is there already.
-    #[error("the key {kid} is next already; run 'keys rotate' to let it sign, or 'keys retire {kid}' to drop it")]
+    #[error(
+        "the key {kid} is next already; run 'keys rotate' to let it sign, or 'keys retire {kid}' to drop it"
+    )]
     NextExists {
         /// The next key.
         kid: String,
     },
     /// There is nothing to rotate to.
-    #[error("there is no next key; run 'keys generate' first and wait until it has been published for {wait}")]
+    #[error(
+        "there is no next key; run 'keys generate' first and wait until it has been published for {wait}"
+    )]
     NoNextKey {
         /// `publish_before`, as an operator writes it.
         wait: String,
     },
     /// The next key is not known to those who verify yet.
-    #[error("the key {kid} may sign from {at} on: until then AWS may hold a copy of the key set without it; '--force' rotates at once and may break exchanges for a while")]
+    #[error(
+        "the key {kid} may sign from {at} on: until then AWS may hold a copy of the key set without it; '--force' rotates at once and may break exchanges for a while"
+    )]
     PublishedTooShort {
         /// The next key.
         kid: String,
@@ -135,7 +149,9 @@ pub enum KeyError {
         kid: String,
     },
     /// A retired key still verifies tokens.
-    #[error("the key {kid} is retired and leaves the key set at {at}, when the last token it signed has ended; '--now' drops it at once, and those tokens with it")]
+    #[error(
+        "the key {kid} is retired and leaves the key set at {at}, when the last token it signed has ended; '--now' drops it at once, and those tokens with it"
+    )]
     StillNeeded {
         /// The key.
         kid: String,
@@ -149,7 +165,9 @@ pub enum KeyError {
         kid: String,
     },
     /// Too many keys would be published.
-    #[error("{count} keys are published already, and {limit} is the most; wait until a retired key leaves, or drop one with 'keys retire KID --now'")]
+    #[error(
+        "{count} keys are published already, and {limit} is the most; wait until a retired key leaves, or drop one with 'keys retire KID --now'"
+    )]
     TooMany {
         /// How many there are.
         count: usize,

@@ -108,7 +108,9 @@ impl PublicJwk {
     /// point's coordinates have a fixed width, so a leading zero stays.
     pub fn from_sec1(point: &[u8]) -> Result<Self, KeyError> {
         match point {
-            [4, coordinates @ ..] if coordinates.len() == 64 && p256::PublicKey::from_sec1_bytes(point).is_ok() => {
+            [4, coordinates @ ..]
+                if coordinates.len() == 64 && p256::PublicKey::from_sec1_bytes(point).is_ok() =>
+            {
                 let x = URL_SAFE_NO_PAD.encode(&coordinates[..32]);
                 let y = URL_SAFE_NO_PAD.encode(&coordinates[32..]);
                 let kid = thumbprint(&x, &y);
@@ -185,7 +187,8 @@ mod tests {
     #[test]
     fn the_thumbprint_is_the_one_other_implementations_compute() {
         let jwk = SigningKey::generate().unwrap().public_jwk().unwrap();
-        let theirs: jsonwebtoken::jwk::Jwk = serde_json::from_value(serde_json::to_value(&jwk).unwrap()).unwrap();
+        let theirs: jsonwebtoken::jwk::Jwk =
+            serde_json::from_value(serde_json::to_value(&jwk).unwrap()).unwrap();
         assert_eq!(theirs.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap(), jwk.kid());
         assert_eq!(jwk.kid().len(), 43);
     }
@@ -200,7 +203,10 @@ mod tests {
     #[test]
     fn other_curves_and_texts_are_no_keys() {
         for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "\u{0}"] {
-            assert!(matches!(SigningKey::from_pem(text.as_bytes(), Path::new("k")), Err(KeyError::NotAKey { .. })));
+            assert!(matches!(
+                SigningKey::from_pem(text.as_bytes(), Path::new("k")),
+                Err(KeyError::NotAKey { .. })
+            ));
         }
     }
 }

@@ -77,7 +77,11 @@ impl Keyring {
             return Err(KeyError::BadRecord { path: place.into(), reason: fault.to_owned() });
         }
         let ring = Ring::new(signer, records.keys, Vec::new())?;
-        Ok(Self { source: Source::Elsewhere(place), ring: ArcSwap::from_pointee(ring), change: Mutex::new(()) })
+        Ok(Self {
+            source: Source::Elsewhere(place),
+            ring: ArcSwap::from_pointee(ring),
+            change: Mutex::new(()),
+        })
     }
 
     /// The view of this moment.
@@ -149,7 +153,8 @@ impl Keyring {
 impl Ring {
     fn new(signer: Arc<dyn Signer>, records: Vec<KeyRecord>, bytes: Vec<u8>) -> Result<Self, KeyError> {
         let keys: Vec<&PublicJwk> = records.iter().map(|record| &record.jwk).collect();
-        let jwks = JwksDocument::of(&keys).map_err(|_| KeyError::Crypto("the key set does not become JSON"))?;
+        let jwks =
+            JwksDocument::of(&keys).map_err(|_| KeyError::Crypto("the key set does not become JSON"))?;
         Ok(Self { signer, records, jwks, bytes })
     }
 

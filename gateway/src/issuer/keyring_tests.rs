@@ -49,7 +49,11 @@ fn the_local_shape_makes_a_key_and_says_so_a_hosted_one_names_the_command() {
     let made = kid(&ring, KeyState::Current).unwrap();
     assert_eq!(events, [KeyEvent::Generated { kid: made.clone(), state: KeyState::Current }]);
     let (again, events) = Keyring::open(&hosted, at(1)).unwrap();
-    assert_eq!((kid(&again, KeyState::Current), events.len()), (Some(made), 0), "the same key after a restart");
+    assert_eq!(
+        (kid(&again, KeyState::Current), events.len()),
+        (Some(made), 0),
+        "the same key after a restart"
+    );
 }
 
 #[test]
@@ -98,7 +102,10 @@ fn an_early_rotation_is_refused_unless_forced() {
     assert!(matches!(ring.rotate(at(0), false), Err(KeyError::NoNextKey { .. })));
     ring.generate(at(0)).unwrap();
     assert!(matches!(ring.generate(at(0)), Err(KeyError::NextExists { .. })));
-    assert!(matches!(ring.rotate(at(99 * DAY), false), Err(KeyError::PublishedTooShort { .. })), "never served");
+    assert!(
+        matches!(ring.rotate(at(99 * DAY), false), Err(KeyError::PublishedTooShort { .. })),
+        "never served"
+    );
     ring.tick(at(60)).unwrap();
     match ring.rotate(at(DAY), false) {
         Err(KeyError::PublishedTooShort { at: when, .. }) => assert_eq!(when, at(60 + DAY)),

@@ -42,13 +42,14 @@ pub fn check_directory(path: &Path) -> Result<(), FileError> {
 /// Reads a whole private file.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path).map_err(|source| {
-        if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
-            FileError::SymbolicLink { path: path.to_owned() }
-        } else {
-            io(path, source)
-        }
-    })?;
+    let file =
+        OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path).map_err(|source| {
+            if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+                FileError::SymbolicLink { path: path.to_owned() }
+            } else {
+                io(path, source)
+            }
+        })?;
     let found = file.metadata().map_err(|source| io(path, source))?;
     if !found.is_file() {
         return Err(FileError::WrongKind { path: path.to_owned(), wanted: "file" });
@@ -180,7 +181,8 @@ mod tests {
         assert!(matches!(read(&link), Err(FileError::SymbolicLink { .. })));
         assert!(matches!(read(dir.path()), Err(FileError::WrongKind { .. })));
         let fifo = dir.path().join("fifo");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+            .unwrap();
         assert!(matches!(read(&fifo), Err(FileError::WrongKind { .. })), "and it does not hang");
         let huge = dir.path().join("huge");
         write_atomically(&huge, &vec![b'x'; 70_000]).unwrap();

@@ -148,7 +148,10 @@ impl KeyRecords {
             KeyState::Current => return Err(KeyError::CurrentKey { kid: kid.to_owned() }),
             KeyState::Retired if !immediately => {
                 let retired_at = self.keys[at].retired_at.unwrap_or(self.keys[at].created_at);
-                return Err(KeyError::StillNeeded { kid: kid.to_owned(), at: retired_at.plus(until.as_secs()) });
+                return Err(KeyError::StillNeeded {
+                    kid: kid.to_owned(),
+                    at: retired_at.plus(until.as_secs()),
+                });
             }
             KeyState::Next | KeyState::Retired => {}
         }
@@ -179,7 +182,8 @@ impl KeyRecords {
     pub fn next_is_due(&self, now: Timestamp, settings: &IssuerSettings) -> bool {
         let Some(rotation) = settings.rotation else { return false };
         let lead = rotation.saturating_sub(settings.publish_before);
-        self.in_state(KeyState::Next).is_none() && self.current_age(now).is_some_and(|age| age >= lead.as_secs())
+        self.in_state(KeyState::Next).is_none()
+            && self.current_age(now).is_some_and(|age| age >= lead.as_secs())
     }
 
     /// Is it time, and safe, to let the next key sign?

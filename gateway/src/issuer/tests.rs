@@ -20,7 +20,8 @@ struct Rig {
 fn rig() -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let url = IssuerUrl::parse("http://localhost:8090").unwrap();
-    let settings = IssuerSettings { generate_missing: true, ..IssuerSettings::new(url, dir.path().join("keys")) };
+    let settings =
+        IssuerSettings { generate_missing: true, ..IssuerSettings::new(url, dir.path().join("keys")) };
     let metrics = Arc::new(Metrics::new().unwrap());
     let (issuer, _) = Issuer::open(&settings, Arc::clone(&metrics), Timestamp::now()).unwrap();
     Rig { issuer, metrics, _dir: dir }
@@ -85,7 +86,10 @@ async fn a_token_verifies_against_the_served_key_set() {
     let seen = verify(&rig.issuer, jwt.token.expose_secret()).unwrap();
     assert_eq!(seen["jti"], asked.mint_id.to_string());
     assert_eq!(seen["exp"], json!(jwt.expires_at.unix()));
-    assert_eq!(seen["https://aws.amazon.com/tags"]["principal_tags"]["agentkeys_user_wallet"], json!([asked.wallet]));
+    assert_eq!(
+        seen["https://aws.amazon.com/tags"]["principal_tags"]["agentkeys_user_wallet"],
+        json!([asked.wallet])
+    );
     assert_eq!(rig.metrics.signatures.get(), 1);
     assert!(!format!("{jwt:?}").contains("eyJ"), "a token is not printed");
 }
@@ -125,7 +129,8 @@ fn other_algorithms_under_our_key_id_are_refused() {
     }
     let unsigned = forge(&json!({"alg": "none", "kid": kid}), &good_claims(), |_| Vec::new());
     assert!(verify(&rig.issuer, &unsigned).is_err());
-    let ours = forge(&json!({"alg": "ES256", "kid": kid}), &good_claims(), |m| sign_with_ours(&rig.issuer, m));
+    let ours =
+        forge(&json!({"alg": "ES256", "kid": kid}), &good_claims(), |m| sign_with_ours(&rig.issuer, m));
     verify(&rig.issuer, &ours).unwrap();
 }
 
@@ -135,7 +140,9 @@ fn a_signature_of_zeros_or_of_another_key_is_refused() {
     let header = json!({"alg": "ES256", "kid": rig.issuer.current_kid()});
     let other = key::SigningKey::generate().unwrap().pair().unwrap();
     let random = aws_lc_rs::rand::SystemRandom::new();
-    for signature in [vec![0; 64], vec![0; 63], Vec::new(), other.sign(&random, b"else").unwrap().as_ref().to_vec()] {
+    for signature in
+        [vec![0; 64], vec![0; 63], Vec::new(), other.sign(&random, b"else").unwrap().as_ref().to_vec()]
+    {
         let token = forge(&header, &good_claims(), |_| signature);
         assert!(verify(&rig.issuer, &token).is_err());
     }

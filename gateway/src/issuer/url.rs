@@ -38,7 +38,9 @@ pub enum InvalidIssuerUrl {
     #[error("an issuer has no trailing slash: AWS compares it byte by byte")]
     TrailingSlash,
     /// A path that URLs spell in more than one way.
-    #[error("the issuer's path may hold letters, digits and any of -._~/ only, without empty or dot segments")]
+    #[error(
+        "the issuer's path may hold letters, digits and any of -._~/ only, without empty or dot segments"
+    )]
     Path,
     /// Longer than IAM takes.
     #[error("an issuer is at most 255 characters long")]
