@@ -15,7 +15,9 @@ use crate::broker::{Broker, SourceIdentity};
 use crate::config::{Environment, Settings, data_dir, secret, settings};
 use crate::edge::ListenerSpec;
 use crate::edge::shutdown::Drain;
-use crate::exchange::{self, CredentialExchange};
+use crate::exchange::{
+    self, CredentialExchange, DaemonKey, DaemonKeySlot, ExchangeMode, ExchangeSettings, Gate, IdentityWatch,
+};
 use crate::issuer::{Issuer, IssuerSettings, IssuerUrl};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -74,20 +76,13 @@ pub async fn assemble(
         ),
         None => None,
     };
-    let sts = exchange::build(
-        &settings.exchange_settings(),
-        settings.aws.exchange.mode,
-        key,
-        issuer.clone(),
-        metrics.clone(),
-    )?;
-    let credential_exchange: Arc<dyn CredentialExchange> = sts.exchange;
+    let sts = Sts::new(settings, key, &issuer, &metrics)?;
     let broker = Arc::new(Broker {
         sessions: store.sessions(),
         grants: store.grants(),
         audit: audit.clone(),
         issuer,
-        exchange: credential_exchange,
+        exchange: sts.exchange,
         policies: roles::policies(settings)?,
         deployment: Arc::new(roles::deployment(settings)?),
         readiness: Arc::new(Readiness::new()),
@@ -99,8 +94,37 @@ pub async fn assemble(
         },
     });
     let listeners = listeners::listeners(settings, registry, &broker)?;
-    background::start(&broker, sts.identity, sts.breaker, drain);
+    background::start(&broker, sts.identity, drain);
     Ok(Assembled { listeners, broker, audit })
+}
+
+/// The clients of STS: one gate before them all, one key behind them.
+struct Sts {
+    exchange: Arc<dyn CredentialExchange>,
+    identity: Option<IdentityWatch>,
+}
+
+impl Sts {
+    fn new(
+        settings: &Settings,
+        key: Option<secret::ResolvedDaemonKey>,
+        issuer: &Arc<Issuer>,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let exchange_settings = settings.exchange_settings();
+        let errors: Vec<String> = exchange_settings.errors().iter().map(ToString::to_string).collect();
+        anyhow::ensure!(errors.is_empty(), "{}", errors.join("; "));
+        let key = key.map(|key| DaemonKey::new(key.access_key_id, key.secret_access_key)).transpose()?;
+        let has_key = key.is_some();
+        let slot = DaemonKeySlot::new(key);
+        let gate = Arc::new(Gate::new(&exchange_settings, metrics.clone()));
+        let mode = match settings.aws.exchange.mode {
+            settings::ExchangeMode::WebIdentity => ExchangeMode::WebIdentity,
+            settings::ExchangeMode::AssumeRole => ExchangeMode::AssumeRole,
+        };
+        let identity = has_key.then(|| IdentityWatch::new(&exchange_settings, gate.clone(), slot.clone()));
+        Ok(Self { exchange: exchange::build(mode, &exchange_settings, issuer.clone(), gate, slot), identity })
+    }
 }
 
 impl Settings {
@@ -117,8 +141,8 @@ impl Settings {
         Ok(issuer)
     }
 
-    fn exchange_settings(&self) -> exchange::ExchangeSettings {
-        let mut exchange = exchange::ExchangeSettings::new(self.aws.region.clone());
+    fn exchange_settings(&self) -> ExchangeSettings {
+        let mut exchange = ExchangeSettings::new(self.aws.region.clone());
         exchange.sts_endpoint = self.aws.sts_endpoint.as_ref().map(|url| url.as_str().to_owned());
         exchange.connect_timeout = self.aws.timeouts.connect;
         exchange.attempt_timeout = self.aws.timeouts.attempt;

@@ -21,8 +21,8 @@ impl Handler for Status {
             StatusCode::OK,
             &json!({
                 "version": env!("CARGO_PKG_VERSION"),
-                "issuer": broker.issuer.url(),
-                "exchange": broker.exchange.mode().as_str(),
+                "issuer": broker.issuer.url().as_str(),
+                "exchange": broker.exchange.mode().to_string(),
                 "account": broker.deployment.account().map(|account| account.id.clone()),
                 "readiness": report,
             }),

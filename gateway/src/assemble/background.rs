@@ -10,33 +10,29 @@ use agentkeys_core::store::SessionQuery;
 use crate::broker::Broker;
 use crate::deployment::Account;
 use crate::edge::shutdown::Drain;
-use crate::exchange::breaker::{Breaker, BreakerState};
-use crate::exchange::identity::IdentityClient;
+use crate::exchange::IdentityWatch;
 use crate::issuer;
 use crate::readiness::Check;
 
 const KEY_TICK: Duration = Duration::from_secs(60);
 const READINESS_TICK: Duration = Duration::from_secs(1);
 const PURGE_TICK: Duration = Duration::from_secs(3600);
+/// The breaker's metric while it is open.
+const BREAKER_OPEN: i64 = 2;
 /// How long an ended session stays listed.
 const KEEP_ENDED: u64 = 30 * 86_400;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-pub(super) fn start(
-    broker: &Arc<Broker>,
-    identity: Option<IdentityClient>,
-    breaker: Arc<Breaker>,
-    drain: Arc<Drain>,
-) {
+pub(super) fn start(broker: &Arc<Broker>, identity: Option<IdentityWatch>, drain: Arc<Drain>) {
     tokio::spawn(learn_account(broker.clone(), identity));
     tokio::spawn(issuer::keep_rotating(broker.issuer.clone(), Arc::new(Timestamp::now), KEY_TICK));
-    tokio::spawn(report(broker.clone(), breaker, drain));
+    tokio::spawn(report(broker.clone(), drain));
     tokio::spawn(purge(broker.clone()));
 }
 
 /// Asks once who the daemon key belongs to, again and again until it is known.
-async fn learn_account(broker: Arc<Broker>, identity: Option<IdentityClient>) {
+async fn learn_account(broker: Arc<Broker>, identity: Option<IdentityWatch>) {
     let readiness = &broker.readiness;
     let Some(identity) = identity.filter(|_| broker.deployment.needs_account()) else {
         let state = if broker.deployment.needs_account() {
@@ -46,27 +42,15 @@ async fn learn_account(broker: Arc<Broker>, identity: Option<IdentityClient>) {
         };
         return readiness.report(Check::AwsAccount, state);
     };
-    readiness.report(Check::AwsAccount, Err("asking AWS whose key this is"));
-    let mut pause = FIRST_RETRY;
-    loop {
-        match identity.caller().await {
-            Ok(caller) => {
-                tracing::info!(account = caller.account, "the AWS account is known");
-                broker.deployment.learn(Account { id: caller.account, partition: caller.partition });
-                return readiness.report(Check::AwsAccount, Ok(()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, retry_in = ?pause, "GetCallerIdentity failed");
-                readiness.report(Check::AwsAccount, Err("GetCallerIdentity fails; the log has the reason"));
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LAST_RETRY);
-    }
+    readiness.report(Check::AwsAccount, Err("GetCallerIdentity has not answered; the log has the reason"));
+    let caller = identity.learn(FIRST_RETRY, LAST_RETRY).await;
+    tracing::info!(account = caller.account, "the AWS account is known");
+    broker.deployment.learn(Account { id: caller.account.clone(), partition: caller.partition.clone() });
+    readiness.report(Check::AwsAccount, Ok(()));
 }
 
 /// Brings the cached checks up to date.
-async fn report(broker: Arc<Broker>, breaker: Arc<Breaker>, drain: Arc<Drain>) {
+async fn report(broker: Arc<Broker>, drain: Arc<Drain>) {
     let readiness = &broker.readiness;
     readiness.report(Check::SigningKey, Ok(()));
     let mut tick = tokio::time::interval(READINESS_TICK);
@@ -80,9 +64,10 @@ async fn report(broker: Arc<Broker>, breaker: Arc<Breaker>, drain: Arc<Drain>) {
         readiness.report(Check::Serving, Ok(()));
         let audit = if broker.audit.healthy() { Ok(()) } else { Err("the audit cannot be written") };
         readiness.report(Check::Audit, audit);
-        let sts = match breaker.state() {
-            BreakerState::Open => Err("STS cannot be reached or is throttling; the breaker is open"),
-            BreakerState::Closed | BreakerState::HalfOpen => Ok(()),
+        let sts = if broker.metrics.sts_breaker_state.get() == BREAKER_OPEN {
+            Err("STS cannot be reached or is throttling; the breaker is open")
+        } else {
+            Ok(())
         };
         readiness.report(Check::Sts, sts);
         let query = SessionQuery { limit: 1, ..SessionQuery::default() };

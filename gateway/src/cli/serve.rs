@@ -77,7 +77,7 @@ fn announce(settings: &Settings, addresses: &[(&'static str, String)], broker: &
     println!("ready {}", shown.join(" "));
     tracing::info!(
         issuer = settings.issuer.as_str(),
-        exchange = broker.exchange.mode().as_str(),
+        exchange = %broker.exchange.mode(),
         reason = %settings.aws.exchange.reason,
         data_dir = %settings.data_dir.display(),
         "ready: {}",

@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use super::session_of;
 use crate::broker::{Broker, SourceIdentity};
-use crate::exchange::{ExchangeRequest, session_name};
+use crate::exchange::{ExchangeError, ExchangeRequest, PolicyValues, session_name};
 use crate::issuer::MintClaims;
 
 /// `POST /v1/mint-oidc-jwt`.
@@ -35,6 +35,7 @@ impl Handler for MintJwt {
                 mint_id: exchange.mint_id,
                 source_identity: source_identity(&self.0, &session),
                 now: Timestamp::now(),
+                retry: 0,
             })
             .await?;
         exchange.mint.kid = Some(signed.kid.clone());
@@ -68,14 +69,14 @@ impl Handler for MintAws {
             .policies
             .get(alias)
             .ok_or_else(|| Problem::internal(format!("the role '{alias}' has no session policy")))?;
-        let policy = policies.render(
-            &role_arn,
-            &environment.bucket,
-            &environment.prefix,
-            &session.wallet,
-            grant.read_only,
-        )?;
-        let name = session_name(&exchange.mint_id, &session.wallet);
+        let values = PolicyValues {
+            wallet: &session.wallet,
+            bucket: &environment.bucket,
+            prefix: &broker.deployment.prefix,
+            role: &role_arn,
+        };
+        let policy = policies.render(&values, grant.read_only).map_err(ExchangeError::from)?;
+        let name = session_name(exchange.mint_id, &session.wallet);
         exchange.mint.session_name = Some(name.clone());
         let answer = broker
             .exchange
@@ -88,6 +89,7 @@ impl Handler for MintAws {
                 policy,
                 mint_id: exchange.mint_id,
                 source_identity: source_identity(broker, &session),
+                now: Timestamp::now(),
             })
             .await?;
         exchange.mint.kid = answer.kid;
@@ -100,7 +102,7 @@ impl Handler for MintAws {
                 session_token: answer.credentials.session_token,
                 expiration: answer.credentials.expiration,
                 wallet: session.wallet,
-                role_arn,
+                role_arn: role_arn.to_string(),
                 region: environment.region.clone(),
                 environment,
                 mint_id: exchange.mint_id,
