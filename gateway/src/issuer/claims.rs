@@ -30,6 +30,9 @@ pub struct MintClaims {
     pub session_expires_at: Timestamp,
     /// The mint, and the token's `jti`.
     pub mint_id: MintId,
+    /// 0 for a mint's first token. A token that replaces it, since STS could not
+    /// use it, has the `jti` `<mint id>.<retry>`: its own, yet found by the mint id.
+    pub retry: u32,
     /// `sts:SourceIdentity`, where configured.
     pub source_identity: Option<String>,
     /// Now.
@@ -85,7 +88,10 @@ impl Claims {
             iat: mint.now.unix(),
             nbf: mint.now.unix(),
             exp: expires_at.unix(),
-            jti: mint.mint_id.to_string(),
+            jti: match mint.retry {
+                0 => mint.mint_id.to_string(),
+                retry => format!("{}.{retry}", mint.mint_id),
+            },
             tags: Tags {
                 principal_tags: BTreeMap::from([(WALLET_TAG, [wallet.clone()])]),
                 transitive_tag_keys: [WALLET_TAG],
@@ -123,6 +129,7 @@ mod tests {
             ttl_seconds: 300,
             session_expires_at: Timestamp::from_unix(1_790_010_000),
             mint_id: "01K5ZZZZZZZZZZZZZZZZZZZZZZ".parse().unwrap(),
+            retry: 0,
             source_identity: None,
             now: Timestamp::from_unix(1_790_000_000),
         }
