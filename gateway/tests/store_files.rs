@@ -1,4 +1,5 @@
 //! Which files the store accepts, and copies of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -155,10 +156,8 @@ async fn a_backup_of_a_busy_audit_is_whole_and_readable_where_nothing_can_be_wri
     let live = audit.verify().await.unwrap();
     assert!(live.ok && live.records == 250, "{live:?}");
 
-    let lines: Vec<AuditRecord> = export_file(&path, 240)
-        .unwrap()
-        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-        .collect();
+    let lines: Vec<AuditRecord> =
+        export_file(&path, 240).unwrap().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     assert_eq!(lines, audit.after(240, 100).await.unwrap());
     assert_eq!(lines.len(), 10);
 
