@@ -105,10 +105,19 @@ impl Writer {
                     return;
                 }
             }
+            let closing = batch.closing;
             if batch.is_empty() {
                 self.maintain();
             } else {
                 self.attempt(batch);
+                // A lock is waited for until the end; nothing else will pass.
+                if closing && self.failing && self.hold == Hold::Notes {
+                    return;
+                }
+                // However busy the broker is, its records must not outgrow the disk.
+                if !self.failing && Instant::now() >= self.prune_at {
+                    self.maintain();
+                }
             }
         }
     }
@@ -233,10 +242,10 @@ impl Writer {
             }
             Failure::Open(error) => {
                 let reason = error.to_string();
-                refuse(std::mem::take(&mut batch.mints), &reason);
-                self.queue.put_back(batch);
                 self.queue.failed(&reason, true);
+                refuse(std::mem::take(&mut batch.mints), &reason);
                 self.pause(Hold::Notes, RETRY);
+                self.queue.put_back(batch);
             }
         }
     }
