@@ -101,15 +101,19 @@ class TinyIssuer:
         raw = signature if signature is not None else signer.signature(signed.encode())
         return f"{signed}.{encode(raw)}"
 
+    def well_known(self) -> dict:
+        """The truthful discovery document."""
+        return {
+            "issuer": self.url,
+            "jwks_uri": f"{self.url}/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+
     def _document(self, path: str) -> Optional[Any]:
         if path == "/.well-known/openid-configuration":
-            return self.discovery or {
-                "issuer": self.url,
-                "jwks_uri": f"{self.url}/jwks",
-                "response_types_supported": ["id_token"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["ES256"],
-            }
+            return self.discovery or self.well_known()
         return self.jwks if path == "/jwks" else None
 
     def _handler(self) -> type:

@@ -24,7 +24,7 @@ from peers import s3
 from sts_double import account as accounts
 from sts_double.providers import Provider
 from sts_double.server import Double, serve
-from tiny_issuer import WALLET, SigningKey, TinyIssuer, encode
+from tiny_issuer import WALLET, SigningKey, TinyIssuer, decode, encode
 
 ACCOUNT = "111122223333"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/agentkeys-agent"
@@ -226,6 +226,13 @@ def test_clock_tolerance_is_the_configured_one(sts, issuer):
 # The issuer, fetched over the network
 
 
+def unpad_x(issuer: TinyIssuer) -> None:
+    """A key whose x begins with a zero byte, published without it: the same number, the wrong length."""
+    while decode(issuer.key.x)[0] != 0:
+        issuer.key = SigningKey()
+    issuer.jwks = {"keys": [{**issuer.key.jwk, "x": encode(decode(issuer.key.x)[1:])}]}
+
+
 def test_keys_are_cached_and_an_unknown_kid_refetches_once_per_cooldown(sts, issuer):
     sts.web_identity(issuer.token())
     for _ in range(20):
@@ -243,15 +250,15 @@ def test_keys_are_cached_and_an_unknown_kid_refetches_once_per_cooldown(sts, iss
 @pytest.mark.parametrize(
     "break_it",
     [
-        lambda i: setattr(i, "discovery", {"issuer": i.url + "/", "jwks_uri": i.url + "/jwks"}),
+        lambda i: setattr(i, "discovery", {**i.well_known(), "issuer": i.url + "/"}),
         lambda i: setattr(i, "jwks", {"keys": []}),
         lambda i: setattr(i, "jwks", None),
         lambda i: setattr(i, "jwks", {"keys": [{**i.key.jwk, "d": "AAAA"}]}),
         lambda i: setattr(i, "jwks", {"keys": [{**i.key.jwk, "alg": None}]}),
-        lambda i: setattr(i, "jwks", {"keys": [{**i.key.jwk, "x": encode(bytes(31))}]}),
+        lambda i: unpad_x(i),
         lambda i: setattr(i, "jwks", {"keys": [i.key.jwk] * 101}),
     ],
-    ids=["issuer differs", "no keys", "404", "private key", "no alg", "31-byte x", "101 keys"],
+    ids=["issuer differs", "no keys", "404", "private key", "no alg", "unpadded x", "101 keys"],
 )
 def test_an_issuer_that_breaks_the_rules_has_no_verification_key(sts, issuer, break_it):
     break_it(issuer)
