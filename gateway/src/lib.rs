@@ -6,7 +6,9 @@
 //! socket), `cli`, `config`, `metrics`.
 
 pub mod config;
+pub mod edge;
 pub mod exchange;
 pub mod issuer;
 pub mod metrics;
+pub mod routes;
 pub mod store;
