@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Tuple
 
 USER_NAME = "agentkeys-daemon"
 ROLE_NAME = "agentkeys-agent"
@@ -23,6 +23,10 @@ class AwsAccount:
     access_key_id: str
     secret_access_key: str
     bucket: str
+    # A key that is valid and may do nothing.
+    powerless: Tuple[str, str]
+    # A role that trusts nobody here.
+    closed_role_arn: str
 
 
 def provision(connect: Callable[[str], Any], account_id: str) -> AwsAccount:
@@ -43,7 +47,21 @@ def provision(connect: Callable[[str], Any], account_id: str) -> AwsAccount:
         RoleName=ROLE_NAME, PolicyName="WholeBucket", PolicyDocument=json.dumps(whole_bucket_policy(bucket))
     )
     connect("s3").create_bucket(Bucket=bucket)
-    return AwsAccount(account_id, role_arn, user_arn, key["AccessKeyId"], key["SecretAccessKey"], bucket)
+    iam.create_user(UserName="powerless")
+    powerless = iam.create_access_key(UserName="powerless")["AccessKey"]
+    closed_role_arn = iam.create_role(
+        RoleName="closed", AssumeRolePolicyDocument=json.dumps(trust_policy("arn:aws:iam::999999999999:root"))
+    )["Role"]["Arn"]
+    return AwsAccount(
+        account_id,
+        role_arn,
+        user_arn,
+        key["AccessKeyId"],
+        key["SecretAccessKey"],
+        bucket,
+        (powerless["AccessKeyId"], powerless["SecretAccessKey"]),
+        closed_role_arn,
+    )
 
 
 def trust_policy(user_arn: str) -> dict:

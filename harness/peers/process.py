@@ -60,10 +60,13 @@ class ManagedProcess:
         env: Optional[Mapping[str, str]] = None,
         cwd: Optional[Path] = None,
         stdout: Optional[Path] = None,
+        user: Optional[int] = None,
     ) -> None:
         self.argv = [str(part) for part in argv]
         self.log = log
         self.stdout = stdout
+        # Another uid, for tests of file permissions, which root does not feel.
+        self.user = user
         self.env = dict(env) if env is not None else None
         self.cwd = cwd
         self._child: Optional[subprocess.Popen] = None
@@ -80,6 +83,9 @@ class ManagedProcess:
                     stderr=errors,
                     env=self.env,
                     cwd=self.cwd,
+                    user=self.user,
+                    group=self.user,
+                    extra_groups=[] if self.user is not None else None,
                 )
             finally:
                 if output is not errors:

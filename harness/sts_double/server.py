@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import List, Optional, Tuple
@@ -40,6 +41,17 @@ class Double:
         self.faults = Faults()
         self.calls = Calls()
         self.short_life: Optional[float] = None
+        # STS calls being answered, those that hang or lag among them.
+        self.in_flight = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        with self._lock:
+            self.in_flight += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self.in_flight -= 1
 
     def call(self, method: str, target: str, headers: list, body: bytes) -> "Outcome":
         """Judges one STS call; whatever it decides is recorded."""
@@ -48,6 +60,7 @@ class Double:
         except ValueError:
             form = {}
         record = describe(method, target, headers, form)
+        record["in_flight"] = self.in_flight
         fault = self.faults.take(form.get("Action", ""))
         request_id = str(uuid.uuid4())
         outcome = self._outcome(fault, form, method, target, headers, body, request_id)
@@ -191,7 +204,11 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/__"):
             self._control(path, body)
         elif path == "/":
-            self._sts(body)
+            self.double.enter()
+            try:
+                self._sts(body)
+            finally:
+                self.double.leave()
         else:
             self._write(404, "text/plain", b"not here")
 
