@@ -40,9 +40,6 @@ def provision(connect: Callable[[str], Any], account_id: str) -> AwsAccount:
         MaxSessionDuration=3600,
     )["Role"]["Arn"]
     bucket = f"agentkeys-mail-{account_id}"
-    iam.put_user_policy(
-        UserName=USER_NAME, PolicyName="AssumeAgentRole", PolicyDocument=json.dumps(user_policy(role_arn))
-    )
     iam.put_role_policy(
         RoleName=ROLE_NAME, PolicyName="WholeBucket", PolicyDocument=json.dumps(whole_bucket_policy(bucket))
     )
@@ -52,6 +49,12 @@ def provision(connect: Callable[[str], Any], account_id: str) -> AwsAccount:
     closed_role_arn = iam.create_role(
         RoleName="closed", AssumeRolePolicyDocument=json.dumps(trust_policy("arn:aws:iam::999999999999:root"))
     )["Role"]["Arn"]
+    # Both, so that it is the closed role's own trust policy that refuses.
+    iam.put_user_policy(
+        UserName=USER_NAME,
+        PolicyName="AssumeAgentRole",
+        PolicyDocument=json.dumps(user_policy(role_arn, closed_role_arn)),
+    )
     return AwsAccount(
         account_id,
         role_arn,
@@ -78,10 +81,10 @@ def trust_policy(user_arn: str) -> dict:
     }
 
 
-def user_policy(role_arn: str) -> dict:
+def user_policy(*role_arns: str) -> dict:
     return {
         "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Resource": role_arn}],
+        "Statement": [{"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Resource": list(role_arns)}],
     }
 
 
