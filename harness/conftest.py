@@ -12,6 +12,9 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+# Shared assertions explain themselves as those of a test do.
+pytest.register_assert_rewrite("expect", "http_client", "brokerlib")
+
 from brokerlib import Broker, NoBinary, binary
 from peers.ministack import Ministack
 from peers.moto import Moto
