@@ -113,7 +113,7 @@ impl Problem {
         Self::new(Code::BadRequest, detail)
     }
 
-    /// 401. One text for unknown, expired, revoked and malformed tokens, so that
+    /// The one 401. One text for unknown, expired, revoked and malformed tokens, so that
     /// an answer tells nothing about what exists.
     pub fn invalid_token() -> Self {
         Self::new(Code::InvalidToken, "Present a valid session token: 'Authorization: Bearer aks_…'.")
