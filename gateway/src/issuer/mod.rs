@@ -141,7 +141,8 @@ impl Issuer {
         done
     }
 
-    fn observe(&self, now: Timestamp) {
+    /// Brings the keys' metrics up to date.
+    pub fn observe(&self, now: Timestamp) {
         let ring = self.keyring.ring();
         for (state, label) in [(KeyState::Current, "current"), (KeyState::Next, "next")] {
             let age = ring.records().iter().find(|key| key.state == state);
