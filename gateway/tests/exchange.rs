@@ -458,3 +458,42 @@ async fn nothing_ambient_enters() {
         assert!(output.status.success() && text.contains("1 passed"), "{test}: {text}");
     }
 }
+
+/// Everything that the SDK and this room say, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_logged_at_the_most_talkative_level() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _until_the_end = tracing::subscriber::set_default(subscriber);
+    for mode in [WebIdentity, AssumeRole] {
+        rig(mode, vec![Fault::None]).await.exchange().await.unwrap();
+        for fault in [Fault::Error(403, "AccessDenied", "x"), Fault::OtherAccount, Fault::Truncated] {
+            rig(mode, vec![fault, Fault::OtherAccount]).await.problem().await;
+        }
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("aws_smithy_runtime"), "the SDK was listened to");
+    for secret in [DAEMON_SECRET, fault_sts::SECRET, fault_sts::TOKEN, "eyJ"] {
+        let line = text.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+    }
+}
