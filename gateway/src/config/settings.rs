@@ -141,6 +141,16 @@ pub enum ExchangeMode {
     AssumeRole,
 }
 
+impl ExchangeMode {
+    /// As it is written under `aws.exchange`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebIdentity => "web_identity",
+            Self::AssumeRole => "assume_role",
+        }
+    }
+}
+
 /// What STS records as the source identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceIdentity {
