@@ -77,15 +77,14 @@ impl Effective {
         serde_json::json!({
             "settings": settings,
             "sources": sources,
-            "decided": { "data_dir": self.data_dir, "exchange": mode.name(), "exchange_reason": reason },
+            "decided": { "data_dir": self.data_dir, "exchange": mode.to_string(), "exchange_reason": reason },
         })
     }
 
     /// YAML with the origin of each key in a comment.
     pub fn to_yaml(&self) -> String {
         let (mode, reason) = &self.exchange;
-        let mut text =
-            format!("# exchange: {}, since {reason}\n# data directory: {}\n", mode.name(), self.data_dir);
+        let mut text = format!("# exchange: {mode}, since {reason}\n# data directory: {}\n", self.data_dir);
         let mut open: Vec<String> = Vec::new();
         for row in self.rows() {
             let parts = segments(&row.key);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::entries::{Entries, Site};
 use super::settings::*;
 use super::suggest;
+use crate::exchange::{self, ModeSetting};
 use crate::issuer::IssuerUrl;
 
 /// The longest path of a Unix socket on every platform we run on (macOS: 104
@@ -19,17 +20,13 @@ pub(super) type Note = (Site, String, String);
 
 impl ExchangeChoice {
     pub(super) fn decide(asked: &str, issuer: &IssuerUrl) -> Self {
-        let (mode, reason) = match asked {
-            "web_identity" => (ExchangeMode::WebIdentity, "aws.exchange says so"),
-            "assume_role" => (ExchangeMode::AssumeRole, "aws.exchange says so"),
-            _ if issuer.is_public_https() => {
-                (ExchangeMode::WebIdentity, "the issuer is a public https URL, so AWS can fetch its keys")
-            }
-            _ => {
-                (ExchangeMode::AssumeRole, "the issuer is no public https URL, so AWS cannot fetch its keys")
-            }
+        let setting = match asked {
+            "web_identity" => ModeSetting::WebIdentity,
+            "assume_role" => ModeSetting::AssumeRole,
+            _ => ModeSetting::Auto,
         };
-        Self { mode, reason: reason.to_owned() }
+        let (mode, reason) = exchange::choose(setting, issuer);
+        Self { mode, reason }
     }
 }
 

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use super::error::Origin;
 use super::secret::DaemonKey;
 use super::url::BaseUrl;
+pub use crate::exchange::ExchangeMode;
 use crate::issuer::IssuerUrl;
 
 /// A whole configuration. Relative paths of state are resolved against
@@ -130,25 +131,6 @@ pub struct ExchangeChoice {
     pub mode: ExchangeMode,
     /// Why, for the start-up log.
     pub reason: String,
-}
-
-/// How a session becomes AWS credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExchangeMode {
-    /// `AssumeRoleWithWebIdentity`, with the JWT and no AWS credentials.
-    WebIdentity,
-    /// `AssumeRole`, signed with the operator's key.
-    AssumeRole,
-}
-
-impl ExchangeMode {
-    /// As it is written under `aws.exchange`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::WebIdentity => "web_identity",
-            Self::AssumeRole => "assume_role",
-        }
-    }
 }
 
 /// What STS records as the source identity.
