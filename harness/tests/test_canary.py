@@ -43,11 +43,10 @@ def run(broker_binary, strict_sts_process):
 
     sts = strict_sts_process
     sts.reset()
-    config = double_config(sts, "assume_role")
+    # All that our own code, Pingora and the SDK have to say.
+    config = {**double_config(sts, "assume_role"), "log": {"level": "trace"}}
     key = (sts.access_key_id, sts.secret_access_key)
-    # Debug for our own code, all that Pingora and the SDK have to say on top.
-    environment = {"RUST_LOG": "debug,pingora=trace,aws_smithy_runtime=trace,aws_config=trace"}
-    with Broker(config, daemon_key=key, environment=environment) as broker:
+    with Broker(config, daemon_key=key) as broker:
         seen = {"the daemon's secret key": sts.secret_access_key}
         bystanders = []
         session = broker.session_issue()
