@@ -162,7 +162,8 @@ def test_the_audit_holds_no_secret(run):
 def test_other_answers_hold_no_secret(run):
     _, seen, bystanders = run
     places = {f"answer {n} ({a.status})": a.body + repr(a.headers).encode() for n, a in enumerate(bystanders)}
-    assert not findings(seen, places, skip={"in a role", "in an audience"})
+    # The caller's own words about its own request may come back to it.
+    assert not findings(seen, places, skip={"in a role", "in an audience", "in a field's name"})
 
 
 def test_the_command_line_shows_no_secret(run):

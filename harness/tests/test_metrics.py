@@ -15,7 +15,8 @@ from peers.process import wait_until
 from raw_http import RawConnection
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NAME = re.compile(r"\bagentkeys_broker_[a-z0-9_]+")
+# Not agentkeys_broker_server: that is the crate, as logs name it.
+NAME = re.compile(r"\bagentkeys_broker_(?!server\b)[a-z0-9_]+")
 # What Prometheus derives from one histogram.
 SUFFIXES = re.compile(r"_(bucket|sum|count)$")
 
