@@ -1,6 +1,8 @@
 //! The daemon's life: fresh credentials, one mint for many askers, a broker that
 //! comes and goes, sessions that are replaced and revoked.
 
+#![allow(clippy::unwrap_used, reason = "a test's own machinery fails loudly")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
@@ -131,6 +133,19 @@ fn what_is_valid_is_served_while_the_broker_is_away_and_not_a_moment_longer() {
 }
 
 #[test]
+fn an_sdk_that_asks_brings_the_next_attempt_forward() {
+    let (broker, machine) = logged_in();
+    let daemon = machine.daemon(&[]);
+    let ready = daemon.ready();
+    // Another wallet, whose first mint never succeeds, so that nothing is held.
+    broker.state().refuse_mints = true;
+    machine.login(&broker.issue_for(Wallet::from_bytes([1; 20])));
+    eventually("it waits for long", || daemon.log().contains("failures=4"));
+    broker.state().refuse_mints = false;
+    assert_eq!(never_200_with_less(&ready), 200);
+}
+
+#[test]
 fn a_credential_is_replaced_ahead_of_its_end() {
     let (broker, machine) = logged_in();
     broker.state().life = 14;
@@ -157,14 +172,16 @@ fn empty_ended_slow_or_strange_answers_of_the_broker_are_never_a_200() {
         let (broker, machine) = logged_in();
         let daemon = machine.daemon(&[]);
         let ready = daemon.ready();
-        broker.mood(Mood::Fine);
+        // The first wallet's credential is let go of when the second logs in, and
+        // the second never gets one.
+        broker.state().refuse_mints = true;
         machine.login(&broker.issue_for(Wallet::from_bytes([1; 20])));
+        eventually("the first is let go of", || never_200_with_less(&ready) != 200);
+        broker.state().refuse_mints = false;
         broker.mood(mood.clone());
-        // The first wallet's credential is let go of as soon as the second logs in.
-        // A mint that had begun before the mood changed may still have been good.
         let began = std::time::Instant::now();
         while began.elapsed() < Duration::from_secs(3) {
-            never_200_with_less(&ready);
+            assert_ne!(never_200_with_less(&ready), 200, "{mood:?}");
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct State {
     pub asked: Vec<(String, Option<SessionId>)>,
     pub pairing: Option<Pairing>,
     pub invite: Option<String>,
+    /// Every mint is a retryable problem, whatever the mood.
+    pub refuse_mints: bool,
 }
 
 pub struct Pairing {
@@ -81,6 +83,7 @@ impl FakeBroker {
             asked: Vec::new(),
             pairing: None,
             invite: None,
+            refuse_mints: false,
         }));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let authority = listener.local_addr().unwrap().to_string();
@@ -287,6 +290,9 @@ pub fn environment() -> Environment {
 }
 
 fn mint(state: &mut State, view: &SessionView) -> Reply {
+    if state.refuse_mints {
+        return problem(Code::NotReady, None);
+    }
     state.mints += 1;
     let ended = matches!(state.mood, Mood::EndedCredentials);
     let empty = matches!(state.mood, Mood::EmptyCredentials);

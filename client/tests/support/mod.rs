@@ -1,6 +1,7 @@
 //! A broker in this process over real sockets, and the real binaries run with an
 //! environment that holds nothing but what a test gives them.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own machinery fails loudly")]
 
 pub mod broker;
 
