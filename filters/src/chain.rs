@@ -23,6 +23,17 @@ impl BodySource for Bytes {
     }
 }
 
+/// The body of a request that has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoBody;
+
+#[async_trait]
+impl BodySource for NoBody {
+    async fn read(&mut self) -> Result<Bytes, Problem> {
+        Ok(Bytes::new())
+    }
+}
+
 /// Answers what the chain let through.
 #[async_trait]
 pub trait Handler: Send + Sync {
@@ -74,7 +85,7 @@ pub enum ChainError {
     },
     /// A filter is there twice.
     #[error("the filter '{0}' is in the chain twice")]
-    Duplicate(&'static str),
+    Duplicate(String),
 }
 
 impl Chain {
@@ -95,23 +106,7 @@ impl Chain {
 
     /// Checks the chain at start, so that a bad order never serves a request.
     pub fn check(&self, rules: ChainRules) -> Result<(), ChainError> {
-        let names = self.names();
-        for (i, name) in names.iter().enumerate() {
-            if names[..i].contains(name) {
-                return Err(ChainError::Duplicate(name));
-            }
-        }
-        let mut last: Option<(usize, &'static str)> = None;
-        for required in rules.required_in_order {
-            let place = names.iter().position(|n| n == required).ok_or(ChainError::Missing(required))?;
-            if let Some((before, name)) = last
-                && place < before
-            {
-                return Err(ChainError::Order { first: name, second: required });
-            }
-            last = Some((place, required));
-        }
-        Ok(())
+        check_order(&self.names(), rules)
     }
 
     /// Runs the chain round the handler. The body is read when the first step
@@ -154,4 +149,25 @@ impl Chain {
         }
         handler.handle(exchange).await
     }
+}
+
+/// Checks the order of filters by name: what a chain of them would be checked for.
+pub fn check_order<N: AsRef<str>>(names: &[N], rules: ChainRules) -> Result<(), ChainError> {
+    for (i, name) in names.iter().enumerate() {
+        if names[..i].iter().any(|earlier| earlier.as_ref() == name.as_ref()) {
+            return Err(ChainError::Duplicate(name.as_ref().to_owned()));
+        }
+    }
+    let mut last: Option<(usize, &'static str)> = None;
+    for required in rules.required_in_order {
+        let place =
+            names.iter().position(|name| name.as_ref() == *required).ok_or(ChainError::Missing(required))?;
+        if let Some((before, name)) = last
+            && place < before
+        {
+            return Err(ChainError::Order { first: name, second: required });
+        }
+        last = Some((place, required));
+    }
+    Ok(())
 }

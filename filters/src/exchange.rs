@@ -133,6 +133,9 @@ pub struct Exchange {
     pub mint_id: MintId,
     /// The route's stable name: the label of metrics, e.g. `/v1/session`.
     pub route: &'static str,
+    /// The text in place of the route's braces, e.g. the service in
+    /// `/v1/credentials/{service}`; not decoded.
+    pub resource: Option<String>,
     /// What the route mints.
     pub mint_kind: Option<MintKind>,
     /// When the head had been read.
@@ -166,6 +169,7 @@ impl Exchange {
             request_id,
             mint_id: MintId::generate(),
             route,
+            resource: None,
             mint_kind: None,
             started: Instant::now(),
             session: None,

@@ -50,6 +50,18 @@ pub enum FilterConfig {
 }
 
 impl FilterConfig {
+    /// The name it was written under.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::SourceLimit => "source_limit",
+            Self::SessionAuth => "session_auth",
+            Self::SessionLimit => "session_limit",
+            Self::Grant => "grant",
+            Self::Audit => "audit",
+            Self::External { name, .. } => name,
+        }
+    }
+
     /// Reads a name and what stood under it (`Null` for a bare name).
     pub fn parse(name: &str, settings: Value) -> Result<Self, RegistryError> {
         let built_in = match name {

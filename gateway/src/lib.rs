@@ -5,8 +5,18 @@
 //! tokens), `exchange` (AWS STS), `store` (SQLite), `admin` (the operator's
 //! socket), `cli`, `config`, `metrics`.
 
+pub mod admin;
+pub mod assemble;
+pub mod broker;
+pub mod cli;
 pub mod config;
+pub mod deployment;
+pub mod edge;
 pub mod exchange;
+pub mod handlers;
 pub mod issuer;
+pub mod logging;
 pub mod metrics;
+pub mod readiness;
+pub mod routes;
 pub mod store;

@@ -1,0 +1,38 @@
+//! `check`: validates a configuration and prints what is in force. It reads no
+//! secret and touches no state.
+
+use std::process::ExitCode;
+
+use agentkeys_filters::Registry;
+
+use super::{EX_CONFIG, Global};
+use crate::assemble;
+use crate::config::Environment;
+
+pub(super) fn run(global: &Global, registry: &Registry) -> ExitCode {
+    let mut problems: Vec<String> = Vec::new();
+    match global.load(&Environment::of_process()) {
+        Err(errors) => problems.extend(errors.iter().map(ToString::to_string)),
+        Ok(loaded) => {
+            problems.extend(assemble::chain_problems(&loaded.settings, registry));
+            if problems.is_empty() {
+                for warning in &loaded.warnings {
+                    eprintln!("warning: {warning}");
+                }
+                if global.json {
+                    println!("{}", loaded.effective.to_json());
+                } else {
+                    print!("{}", loaded.effective.to_yaml());
+                }
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+    if global.json {
+        println!("{}", serde_json::json!({ "ok": false, "errors": problems }));
+    }
+    for problem in &problems {
+        eprintln!("error: {problem}");
+    }
+    ExitCode::from(EX_CONFIG)
+}

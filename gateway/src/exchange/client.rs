@@ -1,0 +1,53 @@
+//! STS clients, built by hand and once.
+//!
+//! Nothing ambient enters: no environment variable, profile or instance metadata is
+//! asked for a region, an endpoint or a key. So a machine that happens to hold AWS
+//! credentials mints nothing with them.
+
+use aws_config::identity::IdentityCache;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_sts::Client;
+use aws_sdk_sts::config::Builder;
+
+use super::answer_limit::AnswerLimit;
+use super::daemon_key::DaemonKeySlot;
+use super::settings::ExchangeSettings;
+
+/// A client that holds no credentials and signs nothing.
+pub fn unsigned(settings: &ExchangeSettings) -> Client {
+    let config = Builder::from(&shared(settings)).allow_no_auth();
+    Client::from_conf(config.interceptor(AnswerLimit(settings.max_answer_bytes)).build())
+}
+
+/// A client that signs with the key in this slot.
+pub fn signed(settings: &ExchangeSettings, key: &DaemonKeySlot) -> Client {
+    let mut config = Builder::from(&shared(settings));
+    config.set_credentials_provider(Some(SharedCredentialsProvider::new(key.clone())));
+    Client::from_conf(config.interceptor(AnswerLimit(settings.max_answer_bytes)).build())
+}
+
+/// What both have in common. The SDK's own retries are off: only this room knows
+/// which attempts need a new token.
+fn shared(settings: &ExchangeSettings) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(settings.connect_timeout)
+        .operation_attempt_timeout(settings.attempt_timeout)
+        .operation_timeout(settings.attempt_timeout)
+        .build();
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(settings.region.clone()))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        // The attempt's own deadline bounds a slow answer.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // The slot is the cache: a replaced key counts from the next call on.
+        .identity_cache(IdentityCache::no_cache());
+    config.set_endpoint_url(settings.sts_endpoint.clone());
+    config.set_app_name(AppName::new(settings.app_name.clone()).ok());
+    config.build()
+}
