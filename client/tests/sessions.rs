@@ -182,6 +182,26 @@ fn a_denied_device_ends_with_a_code_of_its_own() {
 }
 
 #[test]
+fn a_daemon_paired_beside_a_persons_own_session_does_not_take_it() {
+    let broker = FakeBroker::start();
+    let machine = Machine::new(&broker.url);
+    machine.login(&broker.issue());
+    let daemon = machine.daemon(&["--pair", "--read-only", "--pair-ttl", "1h"]);
+    let line = daemon.line("pair ");
+    let code = line.split_whitespace().nth(1).unwrap();
+    machine.agentkeys(&["approve", code, "--yes"]).done();
+    daemon.ready();
+    let own = machine.agentkeys(&["--identity", "default", "whoami", "--json"]).done().json();
+    let paired = machine.agentkeys(&["--identity", "daemon", "whoami", "--json"]).done().json();
+    assert_eq!((own["kind"].as_str(), paired["kind"].as_str()), (Some("issued"), Some("child")));
+    assert_eq!(paired["scope"]["read_only"], true, "what was proposed was approved as it stood");
+
+    // Started again, it has a session and asks nobody.
+    assert_eq!(daemon.stop(), 0);
+    machine.daemon(&["--pair", "--read-only"]).ready();
+}
+
+#[test]
 fn keys_are_stored_read_listed_run_with_and_removed() {
     let broker = FakeBroker::start();
     let machine = Machine::new(&broker.url);

@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 use secrecy::ExposeSecret;
 use sha3::{Digest, Keccak256};
+use tokio_rustls::TlsAcceptor;
 
 /// How it behaves.
 #[derive(Clone, Debug)]
@@ -72,6 +73,15 @@ pub fn wallet() -> Wallet {
 
 impl FakeBroker {
     pub fn start() -> Self {
+        Self::serve(None)
+    }
+
+    /// The same behind TLS, for `localhost`.
+    pub fn start_tls(acceptor: TlsAcceptor) -> Self {
+        Self::serve(Some(acceptor))
+    }
+
+    fn serve(acceptor: Option<TlsAcceptor>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = Arc::new(runtime.unwrap());
         let state = Arc::new(Mutex::new(State {
@@ -86,24 +96,29 @@ impl FakeBroker {
             refuse_mints: false,
         }));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let authority = listener.local_addr().unwrap().to_string();
-        let url = format!("http://{authority}");
+        let address = listener.local_addr().unwrap();
+        let url = match acceptor {
+            Some(_) => format!("https://localhost:{}", address.port()),
+            None => format!("http://{address}"),
+        };
         let served = Arc::clone(&state);
+        let authority = address.to_string();
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (state, authority) = (Arc::clone(&served), authority.clone());
+                let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     if matches!(state.lock().unwrap().mood, Mood::Gone) {
                         return;
                     }
-                    let service = service_fn(move |request| {
-                        let (state, authority) = (Arc::clone(&state), authority.clone());
-                        async move { Ok::<_, Infallible>(answer(&state, &authority, request).await) }
-                    });
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .keep_alive(false)
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    match acceptor {
+                        None => connection(stream, state, authority).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                connection(stream, state, authority).await;
+                            }
+                        }
+                    }
                 });
             }
         });
@@ -135,6 +150,21 @@ impl FakeBroker {
     pub fn count(&self, what: &str) -> usize {
         self.state().asked.iter().filter(|(asked, _)| asked == what).count()
     }
+}
+
+async fn connection<S>(stream: S, state: Arc<Mutex<State>>, authority: String)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request| {
+        let (state, authority) = (Arc::clone(&state), authority.clone());
+        async move { Ok::<_, Infallible>(answer(&state, &authority, request).await) }
+    });
+    // A client that goes away is what some tests are about.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 impl State {
