@@ -1,5 +1,12 @@
 //! `docs/client.md` says what the code says: both tables are the code's own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's own machinery fails loudly"
+)]
+
 use agentkeys_client::exit::Exit;
 use agentkeys_client::settings::table::{SETTINGS, variable};
 

@@ -1,5 +1,7 @@
 //! A broker behind TLS: the system's roots, plus what `--ca-file` adds.
 
+#![allow(clippy::unwrap_used, reason = "a test's own machinery fails loudly")]
+
 mod support;
 
 use std::sync::Arc;
