@@ -23,6 +23,17 @@ impl BodySource for Bytes {
     }
 }
 
+/// The body of a request that has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoBody;
+
+#[async_trait]
+impl BodySource for NoBody {
+    async fn read(&mut self) -> Result<Bytes, Problem> {
+        Ok(Bytes::new())
+    }
+}
+
 /// Answers what the chain let through.
 #[async_trait]
 pub trait Handler: Send + Sync {

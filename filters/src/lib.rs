@@ -19,7 +19,7 @@ pub mod session_auth;
 pub mod session_limit;
 pub mod source_limit;
 
-pub use chain::{BodySource, Chain, ChainError, ChainRules, Handler, check_order};
+pub use chain::{BodySource, Chain, ChainError, ChainRules, Handler, NoBody, check_order};
 pub use exchange::{AuthFailure, Exchange, Mint, MintKind, MintRequest, Peer, RateState};
 pub use filter::{Filter, Flow, Outcome};
 pub use registry::{FilterConfig, Registry, RegistryError, Services};

@@ -51,10 +51,14 @@ pub fn check(
 fn check_credentials(given: &Credentials, asked: &Asked<'_>) -> Result<AwsCredentials, Failure> {
     let wrong = |what: &str| Err(Failure::invalid(format!("the credentials' {what}")));
     let id = given.access_key_id();
-    if !(8..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+    if !(8..=128).contains(&id.len())
+        || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    {
         return wrong("access key id is none");
     }
-    let visible = |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    let visible = |text: &str, most: usize| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    };
     if !visible(given.secret_access_key(), 256) {
         return wrong("secret key is empty or none");
     }
@@ -95,7 +99,8 @@ fn check_arn(arn: &str, asked: &Asked<'_>) -> Result<(), String> {
     // An STS that is not AWS may know no accounts: then role and session still have to match.
     let without_account = |text: &str| {
         let resource = text.find("assumed-role/").map(|at| &text[at..]);
-        let no_account = !text.split(':').any(|part| part.len() == 12 && part.bytes().all(|b| b.is_ascii_digit()));
+        let no_account =
+            !text.split(':').any(|part| part.len() == 12 && part.bytes().all(|b| b.is_ascii_digit()));
         no_account && resource == Some(&format!("assumed-role/{}/{}", role.name(), asked.session_name))
     };
     if asked.foreign && without_account(arn) {
@@ -198,7 +203,10 @@ mod tests {
             "garbage",
         ] {
             for foreign in [false, true] {
-                assert!(check(Some(&given), Some(&user(arn)), &asked(&role, foreign)).is_err(), "{arn} {foreign}");
+                assert!(
+                    check(Some(&given), Some(&user(arn)), &asked(&role, foreign)).is_err(),
+                    "{arn} {foreign}"
+                );
             }
         }
     }
@@ -207,7 +215,11 @@ mod tests {
     fn only_a_configured_endpoint_may_leave_out_the_account_or_the_arn() {
         let role = role();
         let given = credentials("ASIAEXAMPLE1", "secret", "token", NOW + 60);
-        for user in [None, Some(user("arn:aws:sts::assumed-role/agentkeys-agent/01K-x")), Some(user("arn:aws:sts:::assumed-role/agentkeys-agent/01K-x"))] {
+        for user in [
+            None,
+            Some(user("arn:aws:sts::assumed-role/agentkeys-agent/01K-x")),
+            Some(user("arn:aws:sts:::assumed-role/agentkeys-agent/01K-x")),
+        ] {
             assert!(check(Some(&given), user.as_ref(), &asked(&role, true)).is_ok(), "{user:?}");
             assert!(check(Some(&given), user.as_ref(), &asked(&role, false)).is_err(), "{user:?}");
         }

@@ -19,14 +19,20 @@ pub struct DaemonKey {
 
 /// The texts are not an access key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {0} of the daemon key is empty or holds characters that no AWS key has (a stray quote, space or line end?)")]
+#[error(
+    "the {0} of the daemon key is empty or holds characters that no AWS key has (a stray quote, space or line end?)"
+)]
 pub struct InvalidDaemonKey(pub &'static str);
 
 impl DaemonKey {
     /// From two secrets, as they were resolved.
-    pub fn new(access_key_id: SecretString, secret_access_key: SecretString) -> Result<Self, InvalidDaemonKey> {
+    pub fn new(
+        access_key_id: SecretString,
+        secret_access_key: SecretString,
+    ) -> Result<Self, InvalidDaemonKey> {
         let word = |text: &str, least: usize| {
-            (least..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-+/=.".contains(&b))
+            (least..=128).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-+/=.".contains(&b))
         };
         if !word(access_key_id.expose_secret(), 3) {
             return Err(InvalidDaemonKey("access key id"));

@@ -59,7 +59,9 @@ pub enum ExchangeError {
     #[error("the session ends in {0} s and AWS gives no credential for less than 900 s")]
     SessionTooShort(u64),
     /// This mode needs the operator's key and there is none.
-    #[error("there is no daemon key, which {0} needs; set BROKER_DAEMON_ACCESS_KEY_ID and BROKER_DAEMON_SECRET_ACCESS_KEY")]
+    #[error(
+        "there is no daemon key, which {0} needs; set BROKER_DAEMON_ACCESS_KEY_ID and BROKER_DAEMON_SECRET_ACCESS_KEY"
+    )]
     NoDaemonKey(&'static str),
     /// The broker itself asked for something that STS never takes.
     #[error("the broker asked for something that STS never takes: {0}")]
@@ -69,9 +71,8 @@ pub enum ExchangeError {
 impl From<ExchangeError> for Problem {
     fn from(error: ExchangeError) -> Self {
         let internal = error.to_string();
-        let unavailable = |detail: &str, wait: Duration| {
-            Self::new(Code::StsUnavailable, detail).retry_after(wait)
-        };
+        let unavailable =
+            |detail: &str, wait: Duration| Self::new(Code::StsUnavailable, detail).retry_after(wait);
         let problem = match error {
             ExchangeError::Throttled { code, .. } => {
                 let mut problem = unavailable(
@@ -131,12 +132,18 @@ fn advice(code: &str) -> &'static str {
         "ExpiredTokenException" | "ExpiredToken" => {
             "AWS STS found the broker's token or key expired: the broker's clock or its AWS key needs the operator's attention."
         }
-        "IDPRejectedClaim" => "AWS STS rejected a claim of the broker's token. The operator should compare the audience and the trust policy.",
+        "IDPRejectedClaim" => {
+            "AWS STS rejected a claim of the broker's token. The operator should compare the audience and the trust policy."
+        }
         "MalformedPolicyDocument" | "PackedPolicyTooLarge" | "PackedPolicyTooLargeException" => {
             "AWS STS did not take the session policy of this role. The operator should shorten or correct it."
         }
-        "RegionDisabledException" => "AWS STS is not activated in the broker's region. The operator can activate it or choose another region.",
-        "ValidationError" => "AWS STS did not take a value that the broker sent; a duration above the role's maximum is the usual one.",
+        "RegionDisabledException" => {
+            "AWS STS is not activated in the broker's region. The operator can activate it or choose another region."
+        }
+        "ValidationError" => {
+            "AWS STS did not take a value that the broker sent; a duration above the role's maximum is the usual one."
+        }
         "InvalidClientTokenId" | "UnrecognizedClientException" | "SignatureDoesNotMatch" | "AuthFailure" => {
             "AWS STS did not accept the broker's own AWS key. The operator must replace or correct it."
         }

@@ -82,10 +82,13 @@ impl Failure {
         E: ProvideErrorMetadata + Error + 'static,
     {
         let chain = flatten(error);
-        let unavailable = |outcome, internal| Self { kind: FailureKind::Unavailable, code: None, outcome, internal };
+        let unavailable =
+            |outcome, internal| Self { kind: FailureKind::Unavailable, code: None, outcome, internal };
         match error {
             SdkError::TimeoutError(_) => return unavailable("timeout", chain),
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => return unavailable("timeout", chain),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+                return unavailable("timeout", chain);
+            }
             SdkError::DispatchFailure(failure) if failure.is_user() => return Self::invalid(chain),
             SdkError::DispatchFailure(_) => return unavailable("connect", chain),
             SdkError::ConstructionFailure(_) => return Self::invalid(chain),
@@ -109,7 +112,15 @@ impl Failure {
 
     fn from_answer(status: u16, code: Option<String>, message: &str, internal: String) -> Self {
         let kind = match (code.as_deref(), status) {
-            (Some("Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException"), _)
+            (
+                Some(
+                    "Throttling"
+                    | "ThrottlingException"
+                    | "RequestLimitExceeded"
+                    | "TooManyRequestsException",
+                ),
+                _,
+            )
             | (_, 429) => FailureKind::Throttled,
             (_, 408 | 500..) => FailureKind::Unavailable,
             (Some("InternalFailure" | "ServiceUnavailable"), _) => FailureKind::Unavailable,
@@ -211,7 +222,12 @@ mod tests {
     fn another_attempt_is_made_only_where_aws_says_that_it_can_help() {
         use FailureKind::*;
         for (status, code, message, expected) in [
-            (400, Some("InvalidIdentityToken"), "Couldn't retrieve verification key from your identity provider", KeysNotFetched),
+            (
+                400,
+                Some("InvalidIdentityToken"),
+                "Couldn't retrieve verification key from your identity provider",
+                KeysNotFetched,
+            ),
             (400, Some("InvalidIdentityToken"), "No OpenIDConnect provider found in your account", Refused),
             (400, Some("IDPCommunicationError"), "", KeysNotFetched),
             (400, Some("ExpiredTokenException"), "", TokenExpired),

@@ -164,7 +164,8 @@ impl Gate {
     /// Between half of and the whole of a doubling pause, so that callers who
     /// failed together do not come back together.
     fn pause(&self, number: u32) -> Duration {
-        let doubled = self.backoff.saturating_mul(1 << number.saturating_sub(1).min(16)).min(self.backoff_limit);
+        let doubled =
+            self.backoff.saturating_mul(1 << number.saturating_sub(1).min(16)).min(self.backoff_limit);
         let mut random = [0u8; 2];
         // Without randomness the pause is whole; it only spreads load.
         let share = match aws_lc_rs::rand::fill(&mut random) {

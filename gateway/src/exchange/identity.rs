@@ -107,7 +107,11 @@ fn read(account: &str, arn: &str) -> Result<CallerIdentity, &'static str> {
     let (Some("arn"), Some(partition)) = (parts.next(), parts.next()) else {
         return Err("the caller's ARN is none");
     };
-    if !is_account(account) || !is_partition(partition) || arn.len() > 2_048 || !arn.bytes().all(|b| b.is_ascii_graphic()) {
+    if !is_account(account)
+        || !is_partition(partition)
+        || arn.len() > 2_048
+        || !arn.bytes().all(|b| b.is_ascii_graphic())
+    {
         return Err("the caller's account or ARN is none");
     }
     if parts.nth(2) != Some(account) {

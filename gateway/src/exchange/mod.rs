@@ -147,7 +147,8 @@ pub fn session_name(mint_id: MintId, wallet: &Wallet) -> String {
 }
 
 fn is_session_name(text: &str) -> bool {
-    (2..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b))
+    (2..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b))
 }
 
 /// `aws.exchange`.
@@ -168,9 +169,10 @@ pub fn choose(setting: ModeSetting, issuer: &IssuerUrl) -> (ExchangeMode, String
     match setting {
         ModeSetting::WebIdentity => (ExchangeMode::WebIdentity, "aws.exchange says web_identity".to_owned()),
         ModeSetting::AssumeRole => (ExchangeMode::AssumeRole, "aws.exchange says assume_role".to_owned()),
-        ModeSetting::Auto if issuer.is_public_https() => {
-            (ExchangeMode::WebIdentity, format!("the issuer {issuer} is a public https URL, so AWS can fetch its keys"))
-        }
+        ModeSetting::Auto if issuer.is_public_https() => (
+            ExchangeMode::WebIdentity,
+            format!("the issuer {issuer} is a public https URL, so AWS can fetch its keys"),
+        ),
         ModeSetting::Auto => (
             ExchangeMode::AssumeRole,
             format!("the issuer {issuer} is not a public https URL, so AWS cannot fetch its keys"),

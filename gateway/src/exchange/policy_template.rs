@@ -25,7 +25,8 @@ pub struct Template(Value);
 impl Template {
     /// Reads a template and refuses what could not keep wallets apart.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let json: Value = serde_json::from_str(text).map_err(|error| PolicyError::NotJson(error.to_string()))?;
+        let json: Value =
+            serde_json::from_str(text).map_err(|error| PolicyError::NotJson(error.to_string()))?;
         check_strings(&json)?;
         let policy = json.as_object().ok_or_else(|| shape("is not an object"))?;
         if policy.get("Version").and_then(Value::as_str) != Some("2012-10-17") {
@@ -37,7 +38,9 @@ impl Template {
             _ => return Err(shape("has no Statement")),
         };
         for statement in statements {
-            check_statement(statement.as_object().ok_or_else(|| shape("has a Statement that is not an object"))?)?;
+            check_statement(
+                statement.as_object().ok_or_else(|| shape("has a Statement that is not an object"))?,
+            )?;
         }
         Ok(Self(json))
     }
@@ -78,7 +81,9 @@ fn check_strings(json: &Value) -> Result<(), PolicyError> {
     }?;
     let plain = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}');
     match json {
-        Value::String(text) if !text.chars().all(plain) => Err(shape("holds a character that AWS does not take")),
+        Value::String(text) if !text.chars().all(plain) => {
+            Err(shape("holds a character that AWS does not take"))
+        }
         _ => Ok(()),
     }
 }
@@ -89,8 +94,13 @@ fn check_statement(statement: &Map<String, Value>) -> Result<(), PolicyError> {
         Some("Allow") => {}
         _ => return Err(shape("has a Statement whose Effect is neither Allow nor Deny")),
     }
-    if ["NotAction", "NotResource", "Principal", "NotPrincipal"].iter().any(|key| statement.contains_key(*key)) {
-        return Err(shape("allows by NotAction or NotResource, or names a Principal; say what is allowed instead"));
+    if ["NotAction", "NotResource", "Principal", "NotPrincipal"]
+        .iter()
+        .any(|key| statement.contains_key(*key))
+    {
+        return Err(shape(
+            "allows by NotAction or NotResource, or names a Principal; say what is allowed instead",
+        ));
     }
     let resources = strings(statement.get("Resource"));
     if resources.is_empty() || !statement.contains_key("Action") {
@@ -100,7 +110,9 @@ fn check_statement(statement: &Map<String, Value>) -> Result<(), PolicyError> {
     if resources.iter().all(|text| is_bound(text)) || has_binding_condition(statement.get("Condition")) {
         Ok(())
     } else {
-        Err(shape("has an Allow whose resources (or conditions) are not bound to ${wallet} or ${prefix}, so it would reach other wallets"))
+        Err(shape(
+            "has an Allow whose resources (or conditions) are not bound to ${wallet} or ${prefix}, so it would reach other wallets",
+        ))
     }
 }
 
@@ -111,12 +123,14 @@ fn is_bound(text: &str) -> bool {
 /// Conditions must all hold, so one that only the wallet can meet suffices. An
 /// operator that is negated, or that passes where the key is absent, binds nothing.
 fn has_binding_condition(conditions: Option<&Value>) -> bool {
-    ["StringEquals", "StringLike"].iter().filter_map(|operator| conditions?.get(*operator)?.as_object()).any(|keys| {
-        keys.values().any(|values| {
-            let listed = strings(Some(values));
-            !listed.is_empty() && listed.iter().all(|text| is_bound(text))
-        })
-    })
+    ["StringEquals", "StringLike"].iter().filter_map(|operator| conditions?.get(*operator)?.as_object()).any(
+        |keys| {
+            keys.values().any(|values| {
+                let listed = strings(Some(values));
+                !listed.is_empty() && listed.iter().all(|text| is_bound(text))
+            })
+        },
+    )
 }
 
 /// All strings in a value, however deep.
@@ -201,12 +215,14 @@ mod tests {
     #[test]
     fn unknown_placeholders_are_named() {
         for name in ["walet", "Wallet", "WALLET", "", "wallet ", "aws:", ":x", "wallet:${bucket"] {
-            let members = format!(r#""Effect":"Allow","Action":"s3:GetObject","Resource":"x/${{wallet}}/${{{name}}}""#);
+            let members =
+                format!(r#""Effect":"Allow","Action":"s3:GetObject","Resource":"x/${{wallet}}/${{{name}}}""#);
             let outcome = statement(&members);
             assert!(matches!(outcome, Err(PolicyError::UnknownPlaceholder(_))), "{name}: {outcome:?}");
         }
         for name in ["aws:PrincipalTag/agentkeys_user_wallet", "*", "?", "$", "s3:prefix"] {
-            let members = format!(r#""Effect":"Allow","Action":"s3:GetObject","Resource":"x/${{wallet}}/${{{name}}}""#);
+            let members =
+                format!(r#""Effect":"Allow","Action":"s3:GetObject","Resource":"x/${{wallet}}/${{{name}}}""#);
             statement(&members).unwrap();
         }
         assert!(Template::parse(r#"{"Version":"2012-10-17","Statement":[],"${wallet}":1}"#).is_err());
@@ -214,14 +230,17 @@ mod tests {
 
     #[test]
     fn only_policies_of_the_current_version_have_variables() {
-        for text in ["", "[]", "{}", r#"{"Version":"2008-10-17","Statement":[]}"#, r#"{"Version":"2012-10-17"}"#] {
+        for text in
+            ["", "[]", "{}", r#"{"Version":"2008-10-17","Statement":[]}"#, r#"{"Version":"2012-10-17"}"#]
+        {
             assert!(Template::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn values_enter_strings_and_never_the_syntax() {
-        let template = statement(r#""Effect":"Allow","Action":"s3:GetObject","Resource":"b/${wallet}/*""#).unwrap();
+        let template =
+            statement(r#""Effect":"Allow","Action":"s3:GetObject","Resource":"b/${wallet}/*""#).unwrap();
         let filled = template.fill(&[(WALLET, "0xabc")]).unwrap();
         assert_eq!(filled["Statement"][0]["Resource"], "b/0xabc/*");
         for value in ["", "*", "a*", "a?", "${aws:username}", "a\",\"b", "a b", "\u{1f511}"] {

@@ -18,7 +18,9 @@ pub enum InvalidPrefix {
     #[error("a prefix ends in '/': without it one wallet's prefix could begin another's")]
     Slash,
     /// Characters with a meaning in a policy.
-    #[error("besides ${{wallet}} a prefix holds letters, digits and any of -_.=/ without a leading '/', empty or dot segments")]
+    #[error(
+        "besides ${{wallet}} a prefix holds letters, digits and any of -_.=/ without a leading '/', empty or dot segments"
+    )]
     Characters,
 }
 

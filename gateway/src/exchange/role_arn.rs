@@ -68,8 +68,9 @@ impl FromStr for RoleArn {
         let name = path.rsplit('/').next().unwrap_or_default();
         let name_ok = (1..=64).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
-        let path_ok = path.split('/').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic()))
-            && !path.contains(['*', '?', '$', '"', '\\']);
+        let path_ok =
+            path.split('/').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic()))
+                && !path.contains(['*', '?', '$', '"', '\\']);
         if text.len() > 2048 || !is_partition(partition) || !is_account(account) || !name_ok || !path_ok {
             return Err(InvalidRoleArn);
         }
@@ -95,7 +96,10 @@ mod tests {
     #[test]
     fn roles_of_all_partitions_and_nothing_else() {
         let role: RoleArn = "arn:aws-us-gov:iam::123456789012:role/team/a/agentkeys-agent".parse().unwrap();
-        assert_eq!((role.partition(), role.account(), role.name()), ("aws-us-gov", "123456789012", "agentkeys-agent"));
+        assert_eq!(
+            (role.partition(), role.account(), role.name()),
+            ("aws-us-gov", "123456789012", "agentkeys-agent")
+        );
         for text in [
             "",
             "agentkeys-agent",

@@ -52,13 +52,17 @@ pub enum PolicyError {
     #[error("the session policy {0}")]
     Shape(String),
     /// The template names something that the broker does not know.
-    #[error("the session policy holds {0}; known are ${{wallet}}, ${{bucket}}, ${{prefix}}, ${{partition}} and IAM's own variables, such as ${{aws:PrincipalTag/name}}")]
+    #[error(
+        "the session policy holds {0}; known are ${{wallet}}, ${{bucket}}, ${{prefix}}, ${{partition}} and IAM's own variables, such as ${{aws:PrincipalTag/name}}"
+    )]
     UnknownPlaceholder(String),
     /// A value would be read by IAM as a wildcard or variable.
     #[error("the value of {0} holds a character that IAM reads as a wildcard or variable")]
     UnsafeValue(&'static str),
     /// There is no template for read-only mints.
-    #[error("a role with a session policy of its own needs session_policy_read_only as well before it can mint read-only credentials")]
+    #[error(
+        "a role with a session policy of its own needs session_policy_read_only as well before it can mint read-only credentials"
+    )]
     NoReadOnlyTemplate,
     /// It is longer than STS takes.
     #[error("the session policy is {0} characters long for a wallet; AWS takes {MAX_POLICY_CHARS}")]
@@ -155,7 +159,10 @@ mod tests {
         let wallet: Wallet = "0x52908400098527886E0F7030069857D2E4169EE7".parse().unwrap();
         let prefix = PrefixTemplate::parse("bots/${wallet}/").unwrap();
         let role = role.parse().unwrap();
-        policy.render(&PolicyValues { wallet: &wallet, bucket: BUCKET, prefix: &prefix, role: &role }, read_only)
+        policy.render(
+            &PolicyValues { wallet: &wallet, bucket: BUCKET, prefix: &prefix, role: &role },
+            read_only,
+        )
     }
 
     const ROLE: &str = "arn:aws:iam::123456789012:role/agentkeys-agent";
@@ -172,7 +179,10 @@ mod tests {
             json["Statement"][0]["Condition"],
             json!({"StringLike": {"s3:prefix": [PREFIX, format!("{PREFIX}*")]}})
         );
-        assert_eq!(json["Statement"][1]["Action"], json!(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]));
+        assert_eq!(
+            json["Statement"][1]["Action"],
+            json!(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"])
+        );
         assert_eq!(json["Statement"][1]["Resource"], format!("arn:aws:s3:::{BUCKET}/{PREFIX}*"));
         assert_eq!(json["Statement"].as_array().unwrap().len(), 2);
     }

@@ -121,9 +121,16 @@ impl ExchangeSettings {
             let host = endpoint.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
             !host.is_some_and(|host| {
                 let host = host.to_ascii_lowercase();
-                ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu", "api.aws", "c2s.ic.gov", "sc2s.sgov.gov"]
-                    .iter()
-                    .any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+                [
+                    "amazonaws.com",
+                    "amazonaws.com.cn",
+                    "amazonaws.eu",
+                    "api.aws",
+                    "c2s.ic.gov",
+                    "sc2s.sgov.gov",
+                ]
+                .iter()
+                .any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
             })
         })
     }
@@ -150,10 +157,20 @@ mod tests {
             settings.sts_endpoint = Some(endpoint.to_owned());
             settings
         };
-        for good in ["https://sts.example.com", "http://127.0.0.1:8333", "http://localhost:1", "http://[::1]:1"] {
+        for good in
+            ["https://sts.example.com", "http://127.0.0.1:8333", "http://localhost:1", "http://[::1]:1"]
+        {
             assert_eq!(with(good).errors(), [], "{good}");
         }
-        for bad in ["http://sts.example.com", "http://10.0.0.1", "ftp://127.0.0.1", "sts.example.com", "https://u:p@h", "https://h?x", ""] {
+        for bad in [
+            "http://sts.example.com",
+            "http://10.0.0.1",
+            "ftp://127.0.0.1",
+            "sts.example.com",
+            "https://u:p@h",
+            "https://h?x",
+            "",
+        ] {
             assert_eq!(with(bad).errors()[0].key, "aws.sts_endpoint", "{bad}");
         }
     }

@@ -28,7 +28,12 @@ pub struct WebIdentity {
 
 impl WebIdentity {
     /// The key in the slot is never used; an answer is only held against it.
-    pub fn new(settings: &ExchangeSettings, issuer: Arc<Issuer>, gate: Arc<Gate>, key: DaemonKeySlot) -> Self {
+    pub fn new(
+        settings: &ExchangeSettings,
+        issuer: Arc<Issuer>,
+        gate: Arc<Gate>,
+        key: DaemonKeySlot,
+    ) -> Self {
         Self { client: client::unsigned(settings), issuer, gate, key, settings: settings.clone() }
     }
 }
@@ -45,7 +50,8 @@ impl CredentialExchange for WebIdentity {
             .exchange(Operation::AssumeRoleWithWebIdentity, |retry| async move {
                 // A second attempt may come seconds later, and STS may have remembered the first token.
                 let now = request.now_at(retry);
-                let jwt = self.issuer.mint(self.claims(request, now, retry)).await.map_err(ExchangeError::from)?;
+                let jwt =
+                    self.issuer.mint(self.claims(request, now, retry)).await.map_err(ExchangeError::from)?;
                 let sent = self
                     .client
                     .assume_role_with_web_identity()

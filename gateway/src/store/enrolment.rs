@@ -9,8 +9,10 @@ use agentkeys_core::invite::{Invite, InviteId};
 use agentkeys_core::store::StoreError;
 use agentkeys_core::{Session, Timestamp, TokenHash, Wallet};
 use async_trait::async_trait;
+use aws_lc_rs::rand;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use secrecy::SecretSlice;
+use zeroize::Zeroizing;
 
 use super::lane::Fault;
 use super::session_rows::parsed;
@@ -34,9 +36,15 @@ impl Enrolment {
 #[async_trait]
 impl EnrolmentStore for Enrolment {
     async fn challenge_key(&self) -> Result<SecretSlice<u8>, StoreError> {
+        let mut fresh = Zeroizing::new([0u8; 32]);
+        rand::fill(fresh.as_mut_slice())
+            .map_err(|_| StoreError::Unavailable("the system's random source failed".to_owned()))?;
         self.state
-            .lookups
-            .run(|connection| {
+            .writer
+            .run(move |connection| {
+                // The first process over this file decides; the others find its key.
+                connection
+                    .execute("INSERT OR IGNORE INTO challenge_key VALUES (1, ?1)", [fresh.as_slice()])?;
                 let key: Vec<u8> =
                     connection.query_row("SELECT key FROM challenge_key", [], |row| row.get(0))?;
                 Ok(SecretSlice::from(key))

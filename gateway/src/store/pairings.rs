@@ -1,6 +1,7 @@
 //! Pairings in SQLite. Anybody may ask for one, so how many wait is bounded, and
 //! what has ended is forgotten on the next write.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use agentkeys_core::pairing::{Decision, Pairing, PairingBounds, PairingState, PairingStore};
@@ -8,7 +9,7 @@ use agentkeys_core::store::StoreError;
 use agentkeys_core::{Session, Timestamp, TokenHash, UserCode};
 use async_trait::async_trait;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params};
 
 use super::lane::Fault;
 use super::session_rows::parsed;
@@ -45,7 +46,7 @@ impl PairingStore for Pairings {
         self.state
             .writer
             .run(move |connection| {
-                let transaction = connection.transaction()?;
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 open(&transaction, &pairing, &device, bounds)?;
                 Ok(transaction.commit()?)
             })
@@ -142,14 +143,15 @@ fn open(
     transaction.execute("DELETE FROM pairings WHERE expires_at < ?1", [now - KEEP_ENDED])?;
     // Denied and taken ones count too until they end: deciding quickly must not
     // make room for a flood.
-    let count = |source: Option<&str>| -> rusqlite::Result<usize> {
+    let network = network(&pairing.source);
+    let count = |network: Option<&str>| -> rusqlite::Result<usize> {
         transaction
             .prepare_cached(
-                "SELECT count(*) FROM pairings WHERE expires_at > ?1 AND (?2 IS NULL OR source = ?2)",
+                "SELECT count(*) FROM pairings WHERE expires_at > ?1 AND (?2 IS NULL OR network = ?2)",
             )?
-            .query_row(params![now, source], |row| row.get(0))
+            .query_row(params![now, network], |row| row.get(0))
     };
-    if count(Some(&pairing.source))? >= bounds.per_source {
+    if count(Some(&network))? >= bounds.per_source {
         return Err(Fault::Refused(StoreError::Full("pairings from this address")));
     }
     if count(None)? >= bounds.total {
@@ -159,8 +161,8 @@ fn open(
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     let written = transaction
         .prepare_cached(
-            "INSERT INTO pairings (device_hash, user_code, label, scope, ttl_seconds, source, created_at, expires_at, state)
-             VALUES (:device, :code, :label, :scope, :ttl, :source, :created, :expires, 'pending')",
+            "INSERT INTO pairings (device_hash, user_code, label, scope, ttl_seconds, source, network, created_at, expires_at, state)
+             VALUES (:device, :code, :label, :scope, :ttl, :source, :network, :created, :expires, 'pending')",
         )?
         .execute(named_params! {
             ":device": device.as_bytes().as_slice(),
@@ -169,6 +171,7 @@ fn open(
             ":scope": scope,
             ":ttl": pairing.ttl_seconds,
             ":source": pairing.source,
+            ":network": network,
             ":created": now,
             ":expires": pairing.expires_at.unix(),
         });
@@ -177,6 +180,15 @@ fn open(
             Err(Fault::Refused(StoreError::Exists("a pairing with this code".to_owned())))
         }
         other => Ok(other.map(drop)?),
+    }
+}
+
+/// One IPv6 subscriber holds a whole /64, so counting single addresses would be
+/// counting nothing.
+fn network(source: &str) -> String {
+    match source.parse::<Ipv6Addr>() {
+        Ok(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).to_string(),
+        Err(_) => source.to_owned(),
     }
 }
 

@@ -83,7 +83,6 @@ CREATE TABLE challenge_key (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     key BLOB NOT NULL CHECK (length(key) = 32)
 ) STRICT;
-INSERT INTO challenge_key VALUES (1, randomblob(32));
 CREATE TABLE used_challenges (
     nonce      TEXT PRIMARY KEY,
     expires_at INTEGER NOT NULL
@@ -110,6 +109,7 @@ CREATE TABLE pairings (
     scope       TEXT NOT NULL,
     ttl_seconds INTEGER,
     source      TEXT NOT NULL,
+    network     TEXT NOT NULL,
     created_at  INTEGER NOT NULL,
     expires_at  INTEGER NOT NULL,
     state       TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'taken')),

@@ -52,7 +52,7 @@ pub fn register(registry: Registry) -> Result<Registry, RegistryError> {
 
 #[cfg(test)]
 mod tests {
-    use agentkeys_filters::{Chain, Handler, Outcome, Response};
+    use agentkeys_filters::{Chain, Handler, NoBody, Outcome, Response};
 
     use super::*;
 
@@ -69,7 +69,7 @@ mod tests {
         let filter = AddressAllowList { allow: vec!["10.0.0.0/8".parse().unwrap()] };
         let chain = Chain::new(vec![Arc::new(filter)]);
         let mut exchange = Exchange::for_test("/v1/mint-aws-creds", source.parse().unwrap());
-        chain.run(&mut exchange, &mut Default::default(), &Yes).await
+        chain.run(&mut exchange, &mut NoBody, &Yes).await
     }
 
     #[tokio::test]
