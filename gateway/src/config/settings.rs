@@ -12,7 +12,7 @@ use agentkeys_filters::rate::LimitSettings;
 use ipnet::IpNet;
 
 use super::error::Origin;
-use super::secret::DaemonKey;
+use super::secret::{DaemonKey, SecretRef};
 use super::url::BaseUrl;
 
 /// A whole configuration. Relative paths of state are resolved against
@@ -43,6 +43,8 @@ pub struct Settings {
     pub sessions: Sessions,
     /// The role that needs no grant; always one of `roles`.
     pub default_role: Option<RoleAlias>,
+    /// The key that seals stored credentials; `None` where none is written.
+    pub credentials_key: Option<SecretRef>,
     /// The audit.
     pub audit: Audit,
     /// Quotas, caps and deadlines.
