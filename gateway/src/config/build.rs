@@ -17,16 +17,17 @@ use super::scalar::{self, Read};
 use super::secret::{DaemonKey, SecretRef};
 use super::settings::*;
 use super::table::Key;
-use super::url::BaseUrl;
-use super::{rate, template, values};
+use super::{rate, table, template, values};
+use crate::issuer::IssuerUrl;
 
 /// Reads every key of the table.
-pub(super) fn build(entries: &mut Entries, places: &Places, environment: &Environment) -> Settings {
+pub(super) fn build(entries: &mut Entries, places: &Places, environment: &Environment) -> Option<Settings> {
     let mut read = Reader { entries, places };
-    let issuer = read.url("issuer").unwrap_or_default();
+    let stand_in = table::row("issuer")?.default.and_then(|text| IssuerUrl::parse(text).ok())?;
+    let issuer = read.required("issuer", values::issuer).unwrap_or(stand_in);
     let signing_key = read.signing_key();
     let aws = read.aws(&issuer, environment);
-    Settings {
+    Some(Settings {
         listeners: read.listeners(),
         admin_socket: read.state_path("admin.socket"),
         metrics_address: read.optional("metrics.address", |value, _| scalar::address(value)),
@@ -56,7 +57,7 @@ pub(super) fn build(entries: &mut Entries, places: &Places, environment: &Enviro
         },
         issuer,
         data_dir: places.data_dir.clone(),
-    }
+    })
 }
 
 struct Reader<'e> {
@@ -124,10 +125,6 @@ impl Reader<'_> {
         })
     }
 
-    fn url(&mut self, path: &str) -> Option<BaseUrl> {
-        self.required(path, values::url)
-    }
-
     fn choice<T: Default>(&mut self, path: &str, of: impl FnOnce(&'static str) -> T) -> T {
         self.required(path, scalar::choice).map(of).unwrap_or_default()
     }
@@ -192,7 +189,7 @@ impl Reader<'_> {
         }
     }
 
-    fn aws(&mut self, issuer: &BaseUrl, environment: &Environment) -> Aws {
+    fn aws(&mut self, issuer: &IssuerUrl, environment: &Environment) -> Aws {
         let asked = self.required("aws.exchange", scalar::choice);
         Aws {
             region: self.required("aws.region", values::region).unwrap_or_default(),

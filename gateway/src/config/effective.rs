@@ -74,20 +74,17 @@ impl Effective {
             place(&mut settings, &segments(&row.key), row.value);
         }
         let (mode, reason) = &self.exchange;
-        let mode = match mode {
-            ExchangeMode::WebIdentity => "web_identity",
-            ExchangeMode::AssumeRole => "assume_role",
-        };
         serde_json::json!({
             "settings": settings,
             "sources": sources,
-            "decided": { "data_dir": self.data_dir, "exchange": mode, "exchange_reason": reason },
+            "decided": { "data_dir": self.data_dir, "exchange": mode.to_string(), "exchange_reason": reason },
         })
     }
 
     /// YAML with the origin of each key in a comment.
     pub fn to_yaml(&self) -> String {
-        let mut text = String::new();
+        let (mode, reason) = &self.exchange;
+        let mut text = format!("# exchange: {mode}, since {reason}\n# data directory: {}\n", self.data_dir);
         let mut open: Vec<String> = Vec::new();
         for row in self.rows() {
             let parts = segments(&row.key);
@@ -129,7 +126,9 @@ fn scalar(value: &Json) -> String {
     let plain = first
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-~:+@".contains(c))
         && !text.ends_with(':')
-        && !matches!(text.as_str(), "true" | "false" | "null" | "~")
+        && !matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "null" | "~")
+        // What older YAML readers take for a flag.
+        && !matches!(text.to_ascii_lowercase().as_str(), "on" | "off" | "yes" | "no" | "y" | "n")
         && text.parse::<f64>().is_err();
     if plain { text.clone() } else { value.to_string() }
 }

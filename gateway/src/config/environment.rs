@@ -14,11 +14,14 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The variables of this process. One that is not UTF-8 is left out.
+    /// The variables of this process. One that is not UTF-8 keeps its place with
+    /// its bad bytes replaced, so that it is refused where it matters and not
+    /// taken for unset.
     pub fn of_process() -> Self {
         Self::from_pairs(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+            std::env::vars_os().map(|(name, value)| {
+                (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+            }),
         )
     }
 

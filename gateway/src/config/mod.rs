@@ -89,10 +89,13 @@ impl Settings {
         let mut places = Places::new(file, environment);
         places.data_dir = read_data_dir(&mut entries, &places);
         let settings = build::build(&mut entries, &places, environment);
-        notes.extend(rules::check(&settings, &mut entries));
-        if entries.has_problems() {
-            return Err(entries.into_errors());
+        if let Some(settings) = &settings {
+            notes.extend(rules::check(settings, &mut entries));
         }
+        let settings = match settings {
+            Some(settings) if !entries.has_problems() => settings,
+            _ => return Err(entries.into_errors()),
+        };
         for (site, path, message) in notes {
             warnings.push(Warning::new(entries.origin(&site), path, message));
         }

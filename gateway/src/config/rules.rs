@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::entries::{Entries, Site};
 use super::settings::*;
 use super::suggest;
-use super::url::BaseUrl;
+use crate::exchange::{self, ModeSetting};
+use crate::issuer::IssuerUrl;
 
 /// The longest path of a Unix socket on every platform we run on (macOS: 104
 /// bytes with the final zero).
@@ -18,25 +19,20 @@ const MAX_SOCKET_PATH: usize = 103;
 pub(super) type Note = (Site, String, String);
 
 impl ExchangeChoice {
-    pub(super) fn decide(asked: &str, issuer: &BaseUrl) -> Self {
-        let (mode, reason) = match asked {
-            "web_identity" => (ExchangeMode::WebIdentity, "aws.exchange says so"),
-            "assume_role" => (ExchangeMode::AssumeRole, "aws.exchange says so"),
-            _ if issuer.is_public() => {
-                (ExchangeMode::WebIdentity, "the issuer is a public https URL, so AWS can fetch its keys")
-            }
-            _ => {
-                (ExchangeMode::AssumeRole, "the issuer is no public https URL, so AWS cannot fetch its keys")
-            }
+    pub(super) fn decide(asked: &str, issuer: &IssuerUrl) -> Self {
+        let setting = match asked {
+            "web_identity" => ModeSetting::WebIdentity,
+            "assume_role" => ModeSetting::AssumeRole,
+            _ => ModeSetting::Auto,
         };
-        Self { mode, reason: reason.to_owned() }
+        let (mode, reason) = exchange::choose(setting, issuer);
+        Self { mode, reason }
     }
 }
 
 /// Checks them all.
 pub(super) fn check(settings: &Settings, entries: &mut Entries) -> Vec<Note> {
     let mut rules = Rules { settings, entries, notes: Vec::new() };
-    rules.issuer();
     rules.exchange();
     rules.listeners();
     rules.metrics();
@@ -74,13 +70,6 @@ impl Rules<'_> {
         self.notes.push((self.entries.site(path), path.to_owned(), message.into()));
     }
 
-    fn issuer(&mut self) {
-        let issuer = &self.settings.issuer;
-        if self.entries.sound(&["issuer"]) && !issuer.is_https() && !issuer.is_loopback() {
-            self.error("issuer", "plain http is accepted only for localhost; write https://");
-        }
-    }
-
     fn exchange(&mut self) {
         if !self.entries.sound(&["issuer", "aws"]) {
             return;
@@ -91,9 +80,11 @@ impl Rules<'_> {
                 "aws.exchange",
                 "web_identity needs an https issuer that AWS can reach; write auto or assume_role",
             ),
-            ExchangeMode::WebIdentity if issuer.has_port() && aws.sts_endpoint.is_none() => {
-                self.warn("issuer", "names a port; IAM accepts no OIDC provider URL with a port");
-            }
+            ExchangeMode::WebIdentity if aws.sts_endpoint.is_none() && !issuer.is_public_https() => self
+                .warn(
+                    "issuer",
+                    "AWS cannot use this as an OIDC provider: it takes a public https URL without a port",
+                ),
             ExchangeMode::AssumeRole if aws.daemon_key.is_none() => self.warn(
                 "aws.daemon_key",
                 "the operator's key is not set, so no AWS credentials can be minted; set \
@@ -147,7 +138,7 @@ impl Rules<'_> {
                     format!("takes the same address as listeners[{other}]; remove one of the two"),
                 );
             }
-            if listener.tls == Tls::Development && self.settings.issuer.is_public() {
+            if listener.tls == Tls::Development && self.settings.issuer.is_public_https() {
                 self.error(
                     &format!("listeners[{index}].tls"),
                     "development certificates are for localhost; name a certificate and its private_key",

@@ -2,6 +2,7 @@
 //! here was validated; no secret is in here, only references to them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,13 +15,15 @@ use ipnet::IpNet;
 use super::error::Origin;
 use super::secret::{DaemonKey, SecretRef};
 use super::url::BaseUrl;
+pub use crate::exchange::ExchangeMode;
+use crate::issuer::IssuerUrl;
 
 /// A whole configuration. Relative paths of state are resolved against
 /// `data_dir`, those of an operator's files against the configuration file.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The public URL: `iss`, byte for byte.
-    pub issuer: BaseUrl,
+    pub issuer: IssuerUrl,
     /// Where state lives; [`super::data_dir::prepare`] makes it.
     pub data_dir: PathBuf,
     /// Where the public API is served; at least one.
@@ -130,15 +133,6 @@ pub struct ExchangeChoice {
     pub mode: ExchangeMode,
     /// Why, for the start-up log.
     pub reason: String,
-}
-
-/// How a session becomes AWS credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExchangeMode {
-    /// `AssumeRoleWithWebIdentity`, with the JWT and no AWS credentials.
-    WebIdentity,
-    /// `AssumeRole`, signed with the operator's key.
-    AssumeRole,
 }
 
 /// What STS records as the source identity.
@@ -303,10 +297,17 @@ pub enum LogFormat {
 
 /// One filter of the chain, and where it was written, so that whoever checks
 /// the order can point at it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FilterEntry {
     /// What.
     pub config: FilterConfig,
     /// Where.
     pub origin: Origin,
+}
+
+impl fmt::Debug for FilterEntry {
+    /// Its name only: another crate's settings may hold what should not be printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.config.name(), self.origin)
+    }
 }

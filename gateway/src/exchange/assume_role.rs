@@ -32,6 +32,8 @@ impl AssumeRole {
     }
 }
 
+// PackedPolicySize is deprecated for SessionTokenUtilization, which not every STS sends yet.
+#[allow(deprecated)]
 #[async_trait]
 impl CredentialExchange for AssumeRole {
     fn mode(&self) -> ExchangeMode {
@@ -78,7 +80,7 @@ impl CredentialExchange for AssumeRole {
                     assumed_role_arn,
                     kid: None,
                     request_id: output.request_id().map(str::to_owned),
-                    packed_policy_size: output.packed_policy_size(),
+                    packed_policy_size: output.session_token_utilization().or(output.packed_policy_size()),
                 })
             })
             .await

@@ -1,8 +1,9 @@
 //! STS clients, built by hand and once.
 //!
-//! Nothing ambient enters: no environment variable, profile or instance metadata is
+//! No AWS setting is ambient: no `AWS_*` variable, profile or instance metadata is
 //! asked for a region, an endpoint or a key. So a machine that happens to hold AWS
-//! credentials mints nothing with them.
+//! credentials mints nothing with them. `HTTPS_PROXY` and `NO_PROXY` count for https
+//! endpoints, since a proxy sees nothing there but an encrypted tunnel.
 
 use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
@@ -12,6 +13,9 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sts::Client;
 use aws_sdk_sts::config::Builder;
+use aws_smithy_http_client::Builder as HttpClientBuilder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 use super::answer_limit::AnswerLimit;
 use super::daemon_key::DaemonKeySlot;
@@ -47,6 +51,11 @@ fn shared(settings: &ExchangeSettings) -> SdkConfig {
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         // The slot is the cache: a replaced key counts from the next call on.
         .identity_cache(IdentityCache::no_cache());
+    if settings.sts_endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        // On loopback and in the clear: a proxy has no business there.
+        let crypto = Provider::Rustls(CryptoMode::AwsLc);
+        config.set_http_client(Some(HttpClientBuilder::new().tls_provider(crypto).build_https()));
+    }
     config.set_endpoint_url(settings.sts_endpoint.clone());
     config.set_app_name(AppName::new(settings.app_name.clone()).ok());
     config.build()

@@ -38,6 +38,8 @@ impl WebIdentity {
     }
 }
 
+// PackedPolicySize is deprecated for SessionTokenUtilization, which not every STS sends yet.
+#[allow(deprecated)]
 #[async_trait]
 impl CredentialExchange for WebIdentity {
     fn mode(&self) -> ExchangeMode {
@@ -84,7 +86,7 @@ impl CredentialExchange for WebIdentity {
                     assumed_role_arn,
                     kid: Some(jwt.kid),
                     request_id: output.request_id().map(str::to_owned),
-                    packed_policy_size: output.packed_policy_size(),
+                    packed_policy_size: output.session_token_utilization().or(output.packed_policy_size()),
                 })
             })
             .await

@@ -180,6 +180,9 @@ pub enum KeyError {
         /// Where they live.
         place: String,
     },
+    /// A setting would break those who cache the key set.
+    #[error("{0}")]
+    Settings(String),
     /// The crypto library refused.
     #[error("the crypto library failed: {0}")]
     Crypto(&'static str),

@@ -57,12 +57,17 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Opens the keys on disk; what it had to make is in the events. Blocks on files.
+    /// Opens the keys on disk; what it had to make is in the events. Settings that
+    /// are out of bounds are refused before a file is touched. Blocks on files.
     pub fn open(
         settings: &IssuerSettings,
         metrics: Arc<Metrics>,
         now: Timestamp,
     ) -> Result<(Self, Vec<KeyEvent>), KeyError> {
+        let errors: Vec<String> = settings.errors().iter().map(ToString::to_string).collect();
+        if !errors.is_empty() {
+            return Err(KeyError::Settings(errors.join("; ")));
+        }
         let (keyring, events) = Keyring::open(settings, now)?;
         Ok((Self::new(settings.url.clone(), keyring, metrics, now)?, events))
     }

@@ -213,3 +213,34 @@ fn the_age_of_the_keys_is_measured() {
     assert!(text.contains("agentkeys_broker_signing_key_age_seconds{state=\"next\"} 0"), "{text}");
     assert!(text.contains("agentkeys_broker_signing_key_age_seconds{state=\"current\"} 25"), "{text}");
 }
+
+#[test]
+fn settings_that_would_break_caches_open_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = IssuerUrl::parse("http://localhost:8090").unwrap();
+    let good = IssuerSettings { generate_missing: true, ..IssuerSettings::new(url, dir.path().join("keys")) };
+    let hasty = IssuerSettings { publish_before: Duration::from_secs(10), ..good.clone() };
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let said = Issuer::open(&hasty, Arc::clone(&metrics), Timestamp::now()).err().unwrap().to_string();
+    assert!(said.contains("signing_key.publish_before"), "{said}");
+    assert!(!hasty.directory.exists());
+}
+
+#[tokio::test]
+async fn the_background_task_rotates_by_the_clock_it_is_given() {
+    let Rig { issuer, metrics: _metrics, _dir } = rig();
+    let first = issuer.current_kid();
+    let issuer = Arc::new(issuer);
+    // A day passes with each look at the clock.
+    let (start, days) = (Timestamp::now(), std::sync::atomic::AtomicU64::new(0));
+    let clock: Clock =
+        Arc::new(move || start.plus(86_400 * days.fetch_add(1, std::sync::atomic::Ordering::SeqCst)));
+    let task = tokio::spawn(keep_rotating(Arc::clone(&issuer), clock, Duration::from_millis(1)));
+    let rotated = async {
+        while issuer.current_kid() == first {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), rotated).await.unwrap();
+    task.abort();
+}

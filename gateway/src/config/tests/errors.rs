@@ -64,11 +64,11 @@ fn each_mistake_is_named_with_its_place_and_its_fix() {
         ),
         (
             "issuer: http://localhost:8090/\n",
-            "broker.yaml:1:9: issuer: must not end with a slash; remove it (IAM compares byte by byte)",
+            "broker.yaml:1:9: issuer: an issuer has no trailing slash: AWS compares it byte by byte",
         ),
         (
             "issuer: http://broker.example.dev\nsessions: { enrolment: closed }\n",
-            "broker.yaml:1:9: issuer: plain http is accepted only for localhost; write https://",
+            "broker.yaml:1:9: issuer: an http issuer is accepted on localhost and loopback addresses only; use https",
         ),
         (
             "issuer: https://broker.example.dev\n",
@@ -131,8 +131,7 @@ fn each_mistake_is_named_with_its_place_and_its_fix() {
         ),
         (
             "roles:\n  agent: { arn: agentkeys-agent }\n",
-            "broker.yaml:2:17: roles.agent.arn: is no role ARN; write 'auto' or a full ARN such as \
-             arn:aws:iam::123456789012:role/agentkeys-agent",
+            "broker.yaml:2:17: roles.agent.arn: a role's ARN reads arn:aws:iam::123456789012:role/name; or write auto",
         ),
         (
             "roles:\n  agent: { session_policy: absent.json }\n",
@@ -141,7 +140,7 @@ fn each_mistake_is_named_with_its_place_and_its_fix() {
         ),
         (
             "environment: { prefix: 'bots/${wallet}' }\n",
-            "broker.yaml:1:24: environment.prefix: must end with a slash, or one wallet's prefix begins another's",
+            "broker.yaml:1:24: environment.prefix: a prefix ends in '/': without it one wallet's prefix could begin another's",
         ),
         (
             "signing_key: { source: kms, key_id: alias/k }\n",
@@ -202,6 +201,26 @@ fn each_mistake_is_named_with_its_place_and_its_fix() {
     ] {
         assert_eq!(said(text), [message], "{text}");
     }
+}
+
+#[test]
+fn a_session_policy_that_keeps_no_wallets_apart_is_an_error_at_start() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("policy.json");
+    let text = format!("roles:\n  agent: {{ session_policy: '{}' }}\n", path.display());
+    for policy in ["{", "[]", "{}", r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow"}]}"#] {
+        std::fs::write(&path, policy).unwrap();
+        let said = said(&text);
+        assert_eq!(said.len(), 1, "{policy}");
+        assert!(said[0].starts_with("broker.yaml:2:28: roles.agent.session_policy: "), "{said:?}");
+    }
+    std::fs::write(
+        &path,
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject",
+            "Resource":"arn:aws:s3:::${bucket}/bots/${wallet}/*"}]}"#,
+    )
+    .unwrap();
+    assert_eq!(said(&text), Vec::<String>::new());
 }
 
 #[test]

@@ -44,7 +44,8 @@ fn what_is_in_force_shows_references_and_no_secret() {
     let text = format!("filters:\n  - session_auth\n  - mine: {{ api_key: {CANARY} }}\n");
     let loaded = load_with(&text, &[("OTHER_SECRET", CANARY)]).unwrap();
     let shown = format!(
-        "{}{}{:?}{:?}",
+        "{:?}{}{}{:?}{:?}",
+        loaded.settings,
         loaded.effective.to_yaml(),
         loaded.effective.to_json(),
         loaded.effective,
@@ -101,7 +102,7 @@ fn yaml() -> impl Strategy<Value = String> {
         "<<",
         "x",
     ]);
-    let value = scalar.prop_recursive(4, 40, 6, move |inner| {
+    scalar.prop_recursive(4, 40, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(|items| format!("[{}]", items.join(", "))),
             prop::collection::vec((key.clone(), inner), 0..6).prop_map(|entries| {
@@ -109,8 +110,7 @@ fn yaml() -> impl Strategy<Value = String> {
                 format!("{{{}}}", entries.join(", "))
             }),
         ]
-    });
-    value
+    })
 }
 
 proptest! {
