@@ -55,8 +55,6 @@ pub async fn assemble(
     registry: &Registry,
     drain: Arc<Drain>,
 ) -> anyhow::Result<Assembled> {
-    let problems = chain_problems(settings, registry);
-    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
     data_dir::prepare(&settings.data_dir)?;
     let metrics = Arc::new(Metrics::new()?);
     let store =

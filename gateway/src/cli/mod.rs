@@ -22,6 +22,7 @@ use agentkeys_filters::Registry;
 use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 
+use crate::assemble::chain_problems;
 use crate::config::{CliOverrides, ConfigError, Environment, Loaded, Settings};
 use socket::AdminSocket;
 
@@ -54,14 +55,22 @@ pub struct Global {
 
 impl Global {
     /// The configuration in force, or everything that is wrong with it.
-    fn load(&self, environment: &Environment) -> Result<Loaded, Vec<ConfigError>> {
+    fn load(&self, environment: &Environment, registry: &Registry) -> Result<Loaded, Vec<ConfigError>> {
         let overrides = CliOverrides { data_dir: self.data_dir.clone() };
-        Settings::load(self.config.as_deref(), environment, &overrides)
+        Settings::load_with(self.config.as_deref(), environment, &overrides, &|settings| {
+            chain_problems(settings, registry)
+        })
     }
 
     /// The settings, for commands that only need to know where things are.
     fn settings(&self) -> anyhow::Result<Settings> {
-        self.load(&Environment::of_process()).map(|loaded| loaded.settings).map_err(|errors| {
+        Settings::load(
+            self.config.as_deref(),
+            &Environment::of_process(),
+            &CliOverrides { data_dir: self.data_dir.clone() },
+        )
+        .map(|loaded| loaded.settings)
+        .map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             anyhow!("{}", lines.join("\n       "))
         })
