@@ -45,7 +45,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "BROKER_CONFIG")]
     config: Option<PathBuf>,
     /// Where the broker keeps its state.
-    #[arg(long, global = true, value_name = "DIR", env = "BROKER_DATA_DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print JSON: one document, or one per line for lists.
     #[arg(long, global = true)]
