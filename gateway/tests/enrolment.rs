@@ -25,8 +25,9 @@ async fn a_wallet_proves_its_key_and_has_a_session_before_anyone_hears_of_it() {
     assert_eq!((me.session_id, me.kind), (session.session_id, SessionKind::Master));
     let days = me.expires_at.seconds_since(me.created_at) / 86_400;
     assert_eq!(days, 30);
-    let expected: Vec<(String, String)> =
-        [("session_start", "pending"), ("session_start", "granted")].map(|(a, b)| (a.into(), b.into())).into();
+    let expected: Vec<(String, String)> = [("session_start", "pending"), ("session_start", "granted")]
+        .map(|(a, b)| (a.into(), b.into()))
+        .into();
     assert_eq!(broker.audited().await, expected);
     broker.stop().await;
     // Nothing that opens a session is in any file.
@@ -54,7 +55,8 @@ async fn a_challenge_counts_once_and_outlives_a_restart() {
     // The other spelling of v is the same signature over the same challenge.
     let signature = body["signature"].as_str().unwrap();
     let v = u8::from_str_radix(&signature[130..], 16).unwrap() - 27;
-    let respelt = json!({ "message": challenge.message, "signature": format!("{}{v:02x}", &signature[..130]) });
+    let respelt =
+        json!({ "message": challenge.message, "signature": format!("{}{v:02x}", &signature[..130]) });
     assert_eq!(broker.post("/v1/sessions", None, &respelt).await.refusal(), (400, "bad_request".into()));
     broker.stop().await;
 

@@ -51,7 +51,8 @@ async fn a_child_is_narrower_and_no_request_widens_it() {
     let unsaid = child(&broker, token, &[]).await;
     assert!((3_500..=3_600).contains(&unsaid.expires_in));
     let audited = broker.audited().await;
-    let granted = audited.iter().filter(|entry| **entry == ("session_child".into(), "granted".into())).count();
+    let granted =
+        audited.iter().filter(|entry| **entry == ("session_child".into(), "granted".into())).count();
     assert_eq!(granted, 4);
     broker.stop().await;
 }
@@ -63,7 +64,8 @@ async fn requests_that_are_not_understood_get_the_standards_error() {
     let master = broker.sign_in(&Key::new(7)).await;
     let token = master.token.expose_secret();
     let encoded = |fields: &[(&str, &str)]| serde_urlencoded::to_string(fields).unwrap();
-    let good = encoded(&[("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", ACCESS_TOKEN)]);
+    let good =
+        encoded(&[("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", ACCESS_TOKEN)]);
     let invalid = (400, "invalid_request".to_owned());
     for body in [
         format!("{good}&grant_type={EXCHANGE}"),

@@ -136,8 +136,10 @@ async fn an_approval_is_cut_to_the_approvers_end_and_survives_a_restart() {
 async fn the_operator_lists_lets_in_and_turns_away() {
     let directory = tempfile::tempdir().unwrap();
     let broker = Running::start(directory.path(), &[]).await;
-    let (first, second) =
-        (ask(&broker, &[("label", "one")]).await, ask(&broker, &[("label", "two"), ("scope", "read_only")]).await);
+    let (first, second) = (
+        ask(&broker, &[("label", "one")]).await,
+        ask(&broker, &[("label", "two"), ("scope", "read_only")]).await,
+    );
     let listed = broker.operator(Method::GET, "/admin/v1/pairings", None).await.field("pairings");
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let path = |code: &str, verb: &str| format!("/admin/v1/pairings/{code}/{verb}");

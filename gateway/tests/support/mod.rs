@@ -142,9 +142,8 @@ impl Running {
     }
 
     pub async fn challenge(&self, key: &Key) -> ChallengeResponse {
-        let answer = self
-            .post("/v1/sessions/challenge", None, &serde_json::json!({ "wallet": key.wallet() }))
-            .await;
+        let answer =
+            self.post("/v1/sessions/challenge", None, &serde_json::json!({ "wallet": key.wallet() })).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answer.json()
     }
