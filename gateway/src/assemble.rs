@@ -3,12 +3,14 @@
 
 mod background;
 mod chains;
+mod credentials;
 mod listeners;
 pub(crate) mod roles;
 
 use std::sync::Arc;
 
 use agentkeys_filters::Registry;
+use agentkeys_filters::rate::Limits;
 use anyhow::Context;
 
 use crate::broker::{Broker, SourceIdentity};
@@ -16,11 +18,14 @@ use crate::config::{Environment, Settings, data_dir, secret, settings};
 use crate::edge::ListenerSpec;
 use crate::edge::shutdown::Drain;
 use crate::exchange::{
-    self, CredentialExchange, DaemonKey, DaemonKeySlot, ExchangeMode, ExchangeSettings, Gate, IdentityWatch,
+    self, CredentialExchange, DaemonKey, DaemonKeySlot, ExchangeSettings, Gate, IdentityWatch,
 };
-use crate::issuer::{Issuer, IssuerSettings, IssuerUrl};
+use crate::handlers::oauth::Pacing;
+use crate::handlers::pairings::Guesses;
+use crate::issuer::{Issuer, IssuerSettings};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::sign_in::Challenges;
 use crate::store::{AuditSettings, SqliteAudit, Store, StoreSettings};
 use agentkeys_core::Timestamp;
 
@@ -50,8 +55,6 @@ pub async fn assemble(
     registry: &Registry,
     drain: Arc<Drain>,
 ) -> anyhow::Result<Assembled> {
-    let problems = chain_problems(settings, registry);
-    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
     data_dir::prepare(&settings.data_dir)?;
     let metrics = Arc::new(Metrics::new()?);
     let store =
@@ -77,9 +80,20 @@ pub async fn assemble(
         None => None,
     };
     let sts = Sts::new(settings, key, &issuer, &metrics)?;
+    let enrolment = store.enrolment();
+    let challenge_key = enrolment.challenge_key().await.context("the key of sign-in challenges")?;
     let broker = Arc::new(Broker {
         sessions: store.sessions(),
         grants: store.grants(),
+        pairings: store.pairings(),
+        credentials: credentials::backend(settings, environment, &store).await?,
+        challenges: Challenges::new(issuer.url(), &challenge_key),
+        enrolment,
+        enrolment_policy: settings.sessions.enrolment,
+        limits: Arc::new(Limits::new(settings.limits.rates)),
+        pacing: Pacing::default(),
+        guesses: Guesses::default(),
+        master_ttl: settings.sessions.master_ttl,
         audit: audit.clone(),
         issuer,
         exchange: sts.exchange,
@@ -118,20 +132,24 @@ impl Sts {
         let has_key = key.is_some();
         let slot = DaemonKeySlot::new(key);
         let gate = Arc::new(Gate::new(&exchange_settings, metrics.clone()));
-        let mode = match settings.aws.exchange.mode {
-            settings::ExchangeMode::WebIdentity => ExchangeMode::WebIdentity,
-            settings::ExchangeMode::AssumeRole => ExchangeMode::AssumeRole,
-        };
         let identity = has_key.then(|| IdentityWatch::new(&exchange_settings, gate.clone(), slot.clone()));
-        Ok(Self { exchange: exchange::build(mode, &exchange_settings, issuer.clone(), gate, slot), identity })
+        Ok(Self {
+            exchange: exchange::build(
+                settings.aws.exchange.mode,
+                &exchange_settings,
+                issuer.clone(),
+                gate,
+                slot,
+            ),
+            identity,
+        })
     }
 }
 
 impl Settings {
     /// What the issuer is built from.
     pub fn issuer_settings(&self) -> anyhow::Result<IssuerSettings> {
-        let url = IssuerUrl::parse(self.issuer.as_str())?;
-        let mut issuer = IssuerSettings::new(url, self.signing_key.path.clone());
+        let mut issuer = IssuerSettings::new(self.issuer.clone(), self.signing_key.path.clone());
         issuer.rotation = Some(self.signing_key.rotation);
         issuer.publish_before = self.signing_key.publish_before;
         issuer.retire_after = self.signing_key.retire_after;

@@ -21,4 +21,5 @@ pub mod logging;
 pub mod metrics;
 pub mod readiness;
 pub mod routes;
+pub mod sign_in;
 pub mod store;

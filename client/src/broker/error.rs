@@ -65,16 +65,16 @@ pub(super) fn refusal(
     BrokerError::Unexpected(format!("{url} answered with status {status} and no problem document"))
 }
 
-/// An error with its causes: the outermost text alone often says nothing.
+/// An error's causes: the outermost text says only that a request failed.
 pub(super) fn chain(error: &reqwest::Error) -> String {
     let mut texts = Vec::new();
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
+        // A cause often repeats the one below it.
+        texts.retain(|earlier: &String| !earlier.contains(&text));
+        texts.push(text);
         cause = error.source();
     }
-    texts.join(": ")
+    if texts.is_empty() { error.to_string() } else { texts.join(": ") }
 }

@@ -5,7 +5,7 @@ use agentkeys_core::BearerToken;
 use super::failure::Failure;
 use super::output::Output;
 use crate::broker::Broker;
-use crate::sessions::{self, Kept, SessionRecord, Store};
+use crate::sessions::{self, Keeper, Kept, SessionRecord, Store};
 use crate::settings::{BrokerUrl, Flags, Settings, Variables};
 
 /// One invocation.
@@ -48,8 +48,11 @@ impl<'a> Context<'a> {
 
     /// Keeps a session and says where it went, if that is not the keychain.
     pub fn keep(&self, record: SessionRecord, token: &BearerToken) -> Result<(), Failure> {
+        let known = self.store.sessions()?.iter().any(|record| record.kept_in == Keeper::File);
         let kept = self.store.keep(record, token)?;
-        self.say_fallback(&kept);
+        if !known {
+            self.say_fallback(&kept);
+        }
         Ok(())
     }
 

@@ -50,7 +50,9 @@ impl Failure {
             format!("{error}\n")
         } else {
             let next = self.next.as_ref().map(|next| format!("  → {next}\n")).unwrap_or_default();
+            // The broker's words never move the cursor of this terminal.
             format!("agentkeys: {}\n{next}", self.message)
+                .replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
         };
         // Where stderr is closed there is nobody left to tell; the exit code stands.
         let _ = io::stderr().write_all(text.as_bytes());

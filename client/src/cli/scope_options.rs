@@ -26,10 +26,9 @@ pub struct ScopeOptions {
 impl ScopeOptions {
     /// The scope.
     pub fn scope(&self) -> Scope {
-        let set = |empty: bool| !empty;
         Scope {
-            services: set(self.service.is_empty()).then(|| self.service.iter().cloned().collect()),
-            roles: set(self.role.is_empty()).then(|| self.role.iter().cloned().collect()),
+            services: (!self.service.is_empty()).then(|| self.service.iter().cloned().collect()),
+            roles: (!self.role.is_empty()).then(|| self.role.iter().cloned().collect()),
             read_only: self.read_only,
             max_duration_seconds: self.max_duration,
         }

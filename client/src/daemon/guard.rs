@@ -8,10 +8,8 @@ use std::net::SocketAddr;
 
 use aws_lc_rs::constant_time;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use secrecy::{ExposeSecret, SecretString};
-
-use super::answer::{self, Answer};
 
 const FOREIGN: &[&str] =
     &["origin", "x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip", "via", "sec-fetch-site"];
@@ -21,6 +19,10 @@ const FOREIGN: &[&str] =
 pub struct Guard {
     authorities: Vec<String>,
 }
+
+/// Why a request is not answered: it did not come straight from this machine.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Foreign(pub String);
 
 impl Guard {
     pub fn new(address: SocketAddr) -> Self {
@@ -36,8 +38,8 @@ impl Guard {
     }
 
     /// Refuses whatever did not come straight from this machine to this address.
-    pub fn check(&self, parts: &Parts, peer: SocketAddr) -> Result<(), Answer> {
-        let forbidden = |what: &str| Err(answer::refusal(StatusCode::FORBIDDEN, "forbidden", what));
+    pub fn check(&self, parts: &Parts, peer: SocketAddr) -> Result<(), Foreign> {
+        let forbidden = |why: &str| Err(Foreign(why.to_owned()));
         if !peer.ip().is_loopback() {
             return forbidden("only this machine may ask");
         }

@@ -27,13 +27,14 @@ pub struct Keeper {
     broker: Broker,
     request: MintAwsRequest,
     check_every: Duration,
-    watch: Option<SessionWatch>,
+    watch: SessionWatch,
     current: Option<Current>,
     snapshots: watch::Sender<Snapshot>,
     wanted: Arc<Notify>,
     refresh_at: Option<Timestamp>,
     failures: u32,
-    last_attempt: Option<Instant>,
+    /// An SDK has asked since the last attempt.
+    demanded: bool,
     not_before: Instant,
     demand_not_before: Instant,
     next_check: Instant,
@@ -54,13 +55,13 @@ impl Keeper {
             broker,
             request,
             check_every,
-            watch: Some(watch),
+            watch,
             current: None,
             snapshots,
             wanted: Arc::clone(&wanted),
             refresh_at: None,
             failures: 0,
-            last_attempt: None,
+            demanded: false,
             not_before: now,
             demand_not_before: now,
             next_check: now + check_every,
@@ -74,13 +75,13 @@ impl Keeper {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let wanted = Arc::clone(&self.wanted);
         loop {
-            let demanded = tokio::select! {
-                _ = look.tick() => false,
-                () = wanted.notified() => true,
-            };
+            tokio::select! {
+                _ = look.tick() => {}
+                () = wanted.notified() => self.demanded = true,
+            }
             self.follow_session().await;
             self.drop_ended();
-            if self.is_due(demanded) {
+            if self.is_due() {
                 self.mint().await;
             } else if self.current.is_some() && Instant::now() >= self.next_check {
                 self.check().await;
@@ -90,19 +91,25 @@ impl Keeper {
 
     /// Takes over a session that was stored, or lets go of one that was removed.
     async fn follow_session(&mut self) {
-        let Some(watch) = self.watch.take_if(|watch| watch.has_changed()) else { return };
-        let loaded = tokio::task::spawn_blocking(move || {
-            let mut watch = watch;
+        if !self.watch.has_changed() {
+            return;
+        }
+        let mut watch = self.watch.clone();
+        let loading = tokio::task::spawn_blocking(move || {
             let loaded = watch.load();
             (watch, loaded)
-        })
-        .await;
-        let (watch, loaded) = match loaded {
-            Ok(loaded) => loaded,
-            // The runtime is going down, and this task with it.
-            Err(_) => return,
+        });
+        let loaded = match loading.await {
+            Ok((watch, loaded)) => {
+                self.watch = watch;
+                loaded
+            }
+            Err(error) => {
+                // A keychain's code that panics; the next look tries again.
+                tracing::error!(%error, "the stored session could not be read");
+                return;
+            }
         };
-        self.watch = Some(watch);
         match loaded {
             Ok(Some(current)) => self.take_over(current),
             Ok(None) => {
@@ -115,9 +122,7 @@ impl Keeper {
             Err(error) => {
                 // What is held stays: nothing says that the session is gone.
                 tracing::warn!(%error, "cannot read the stored session");
-                if let Some(watch) = &mut self.watch {
-                    watch.look_again();
-                }
+                self.watch.look_again();
                 let held = self.snapshots.borrow().held.clone();
                 self.publish(held, Some(Trouble::Broker(error.to_string())));
             }
@@ -142,24 +147,25 @@ impl Keeper {
         self.publish(held, Some(Trouble::Starting));
     }
 
-    fn is_due(&self, demanded: bool) -> bool {
+    fn is_due(&self) -> bool {
         if self.current.is_none() {
             return false;
         }
         let now = Instant::now();
         let due = self.refresh_at.is_none_or(|at| Timestamp::now() >= at);
-        let allowed = if demanded { self.demand_not_before.min(self.not_before) } else { self.not_before };
+        let allowed =
+            if self.demanded { self.demand_not_before.min(self.not_before) } else { self.not_before };
         due && now >= allowed
     }
 
     async fn mint(&mut self) {
         let Some(current) = self.current.clone() else { return };
-        self.last_attempt = Some(Instant::now());
+        self.demanded = false;
         let broker = self.broker.clone().with_token(current.token.clone().into_secret());
         let asked_at = Timestamp::now();
         let answer = broker.mint_aws(&self.request).await;
         // A token that was replaced or removed meanwhile has no say any more.
-        if self.watch.as_ref().is_some_and(SessionWatch::has_changed) {
+        if self.watch.has_changed() {
             self.follow_session().await;
             let same = self.current.as_ref().is_some_and(|now| now.fingerprint() == current.fingerprint());
             if !same {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::request::Parts;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::answer::Answer;
-use super::guard::Guard;
+use super::answer::{self, Answer};
+use super::guard::{Foreign, Guard};
 
 const CONNECTIONS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const HEAD_SIZE: usize = 16 * 1024;
 pub async fn tcp<F>(
     listener: TcpListener,
     guard: Guard,
-    answer: impl Fn(Arc<Parts>) -> F + Clone + Send + Sync + 'static,
+    respond: impl Fn(Arc<Parts>) -> F + Clone + Send + Sync + 'static,
 ) where
     F: Future<Output = Answer> + Send + 'static,
 {
@@ -36,14 +36,14 @@ pub async fn tcp<F>(
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let Some((stream, peer)) = accepted(listener.accept().await).await else { continue };
-        let (guard, answer) = (Arc::clone(&guard), answer.clone());
+        let (guard, respond) = (Arc::clone(&guard), respond.clone());
         tokio::spawn(async move {
             connection(stream, move |parts: Arc<Parts>| {
-                let (guard, answer) = (Arc::clone(&guard), answer.clone());
+                let (guard, respond) = (Arc::clone(&guard), respond.clone());
                 async move {
                     match guard.check(&parts, peer) {
-                        Ok(()) => answer(parts).await,
-                        Err(refusal) => refusal,
+                        Ok(()) => respond(parts).await,
+                        Err(Foreign(why)) => answer::refusal(StatusCode::FORBIDDEN, "forbidden", &why),
                     }
                 }
             })

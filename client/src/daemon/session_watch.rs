@@ -27,13 +27,14 @@ impl Current {
 }
 
 /// Looks at one broker and identity, decided once.
+#[derive(Clone)]
 pub struct SessionWatch {
     store: Store,
     settings: Settings,
     seen: Option<Mark>,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Mark {
     modified: Option<SystemTime>,
     length: u64,

@@ -165,7 +165,7 @@ impl Settings {
         )?;
         let session_store = lookup.or_default(
             "session_store",
-            flags.session_store.map(|choice| format!("{choice:?}").to_lowercase()),
+            flags.session_store.and_then(|choice| Some(choice.to_possible_value()?.get_name().to_owned())),
             file.session_store,
             |text| StoreChoice::from_str(text, true),
             StoreChoice::default(),
