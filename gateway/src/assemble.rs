@@ -5,7 +5,7 @@ mod background;
 mod chains;
 mod credentials;
 mod listeners;
-mod roles;
+pub(crate) mod roles;
 
 use std::sync::Arc;
 
@@ -159,7 +159,7 @@ impl Settings {
         Ok(issuer)
     }
 
-    fn exchange_settings(&self) -> ExchangeSettings {
+    pub(crate) fn exchange_settings(&self) -> ExchangeSettings {
         let mut exchange = ExchangeSettings::new(self.aws.region.clone());
         exchange.sts_endpoint = self.aws.sts_endpoint.as_ref().map(|url| url.as_str().to_owned());
         exchange.connect_timeout = self.aws.timeouts.connect;

@@ -5,6 +5,8 @@
 //! scripts.
 
 mod audit;
+mod aws;
+mod backup;
 mod check;
 mod grant;
 mod invite;
@@ -106,6 +108,11 @@ enum Command {
     /// List, generate, rotate and retire signing keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Print what AWS needs for this configuration, and check that it is there.
+    #[command(subcommand)]
+    Aws(aws::AwsCommand),
+    /// Copy the databases into a new directory, while the broker runs or not.
+    Backup(backup::BackupArgs),
 }
 
 /// Runs the command line with the filters of `registry`.
@@ -120,6 +127,8 @@ pub fn run(registry: &Registry) -> ExitCode {
         Command::Pair(command) => pair::run(&cli.global, command),
         Command::Audit(command) => audit::run(&cli.global, command),
         Command::Keys(command) => keys::run(&cli.global, command),
+        Command::Aws(command) => aws::run(&cli.global, command),
+        Command::Backup(args) => backup::run(&cli.global, &args),
     };
     match result {
         Ok(code) => code,
