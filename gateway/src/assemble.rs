@@ -5,7 +5,7 @@ mod background;
 mod chains;
 mod credentials;
 mod listeners;
-mod roles;
+pub(crate) mod roles;
 
 use std::sync::Arc;
 
@@ -55,8 +55,6 @@ pub async fn assemble(
     registry: &Registry,
     drain: Arc<Drain>,
 ) -> anyhow::Result<Assembled> {
-    let problems = chain_problems(settings, registry);
-    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
     data_dir::prepare(&settings.data_dir)?;
     let metrics = Arc::new(Metrics::new()?);
     let store =
@@ -161,7 +159,7 @@ impl Settings {
         Ok(issuer)
     }
 
-    fn exchange_settings(&self) -> ExchangeSettings {
+    pub(crate) fn exchange_settings(&self) -> ExchangeSettings {
         let mut exchange = ExchangeSettings::new(self.aws.region.clone());
         exchange.sts_endpoint = self.aws.sts_endpoint.as_ref().map(|url| url.as_str().to_owned());
         exchange.connect_timeout = self.aws.timeouts.connect;
