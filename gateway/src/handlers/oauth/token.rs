@@ -112,7 +112,7 @@ async fn exchange_token(
             other => other.into(),
         })
     };
-    hand_out(broker, &ledger, &child, write).await?;
+    hand_out(broker.sessions.as_ref(), &ledger, &child, write).await?;
     token_response(child, token, now)
 }
 
@@ -189,7 +189,7 @@ async fn pick_up(
             Err(other) => Err(other.into()),
         }
     };
-    hand_out(broker, &ledger, &session, write).await?;
+    hand_out(broker.sessions.as_ref(), &ledger, &session, write).await?;
     broker.pacing.forget(&device);
     token_response(session, token, now)
 }
