@@ -82,6 +82,11 @@ def test_the_script_sets_an_account_up_and_the_broker_then_isolates(make_broker,
     with pytest.raises(Exception, match="explicit deny"):
         s3.put_object(Bucket=account.bucket, Key=f"bots/{mine}/x", Body=b"1")
     aws_setup.allow_plain_http(fresh_ministack.admin("s3"), account.bucket)
+    # It expands no variable in a policy either: a role as wide as all wallets, which
+    # leaves the session policy. The printed role policy is judged further below.
+    printed = aws_setup.documents(broker, tmp_path / "documents")["role-policy"]
+    wide = json.dumps(printed).replace(f"${{aws:PrincipalTag/{TAG}}}", "*")
+    iam.put_role_policy(RoleName="agentkeys-agent", PolicyName="agentkeys-own-prefix", PolicyDocument=wide)
     s3.put_object(Bucket=account.bucket, Key=f"bots/{mine}/x", Body=b"1")
     with pytest.raises(Exception, match="AccessDenied|Forbidden|403"):
         s3.put_object(Bucket=account.bucket, Key=f"bots/{theirs}/x", Body=b"1")
