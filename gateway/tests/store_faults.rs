@@ -202,7 +202,7 @@ async fn a_lost_directory_refuses_at_once_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_was_emptied_and_made_again_is_written_to() {
+async fn an_audit_that_is_lost_for_good_is_refused_until_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path().join("here");
     std::fs::create_dir(&here).unwrap();
@@ -211,8 +211,11 @@ async fn a_directory_that_was_emptied_and_made_again_is_written_to() {
     std::fs::remove_dir_all(&here).unwrap();
     assert!(audit.write(intent("lost")).await.is_err());
     std::fs::create_dir(&here).unwrap();
-    recovers(&audit).await;
-    assert_eq!(audit.tail(1).await.unwrap()[0].seq, 3);
+    assert!(audit.write(intent("still lost")).await.is_err());
+    assert!(!here.join("audit.sqlite").exists(), "no file is made in its place");
+    let (restarted, _) = open(&here.join("audit.sqlite"));
+    restarted.write(intent("after")).await.unwrap();
+    assert_eq!(restarted.tail(1).await.unwrap()[0].seq, 1, "and that is a new chain");
 }
 
 /// A small file system of its own, where this user may mount one.
