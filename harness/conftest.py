@@ -130,7 +130,8 @@ def seaweedfs(session_directory: Path, seaweed_issuer_port: int) -> Iterator[Sea
         yield running
 
 
-@pytest.fixture(scope="session")
+# Per file, since only one broker at a time can hold the port that SeaweedFS trusts.
+@pytest.fixture(scope="module")
 def seaweed_broker(
     broker_binary: Path, seaweedfs: SeaweedFS, seaweed_issuer_port: int
 ) -> Iterator[Broker]:
