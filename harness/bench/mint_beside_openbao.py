@@ -2,8 +2,9 @@
 
 Both in one run, on one machine, with the same load: ES256, a durable audit on the
 broker's side, a file audit device on OpenBao's. The broker speaks TLS, OpenBao's
-dev server plain http, so TLS is in the broker's figures alone. Read the ratio, not
-the absolute numbers: machines differ and are noisy.
+dev server plain http, so TLS is in the broker's figures alone; the broker waits for
+the disk at each mint, and OpenBao's audit device does not. Read the ratio, not the
+absolute numbers: machines differ and are noisy. README.md beside this file has a run.
 
     cargo build --release -p agentkeys-broker-server
     python harness/bench/mint_beside_openbao.py
@@ -98,7 +99,7 @@ def main() -> int:
                     ratios.append((ours[0] / theirs[0], ours[1] / theirs[1]))
                 rate, cpu = sorted(r[0] for r in ratios)[ROUNDS // 2], sorted(r[1] for r in ratios)[ROUNDS // 2]
                 print(f"  broker / OpenBao, median of {ROUNDS}: {rate:.2f} x mints per second, {cpu:.2f} x CPU per mint")
-            print(f"broker after the load: {resident_mib(broker.pid):.1f} MiB resident")
+            print(f"broker after the load: {resident_mib(broker.pid):.1f} MiB resident; OpenBao: {resident_mib(bao_pid):.1f} MiB")
             verified = broker.audit_verify()
             print(f"audit: ok={verified['ok']}, {verified['records']} records")
             return 0 if verified["ok"] else 1
