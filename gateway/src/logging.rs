@@ -98,15 +98,12 @@ mod tests {
             ["trace", "debug", "trace,pingora_proxy=trace,aws_smithy_runtime::client=trace", "nonsense=="]
         {
             let targets = targets(level);
-            assert!(!targets.would_enable("pingora_proxy", &Level::WARN), "{level}");
-            assert!(
-                !targets.would_enable("pingora_core::protocols::http::v1::server", &Level::DEBUG),
-                "{level}"
-            );
-            assert!(
-                !targets.would_enable("aws_smithy_runtime::client::orchestrator", &Level::DEBUG),
-                "{level}"
-            );
+            for (capped, most) in CAPS {
+                let within = format!("{capped}::within");
+                assert!(!targets.would_enable(&within, &Level::INFO), "{level}: {within}");
+                let warns = *most >= LevelFilter::WARN;
+                assert_eq!(targets.would_enable(capped, &Level::WARN), warns, "{level}: {capped}");
+            }
             assert!(targets.would_enable("agentkeys_broker_server", &Level::INFO), "{level}");
         }
         assert!(!targets("error").would_enable("hyper", &Level::WARN));

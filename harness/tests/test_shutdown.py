@@ -67,6 +67,9 @@ def test_under_load_no_accepted_request_is_lost(role_broker, sts, attempt):
         tally = load.stop()
     assert code == 0 and seconds < 10
     assert tally.lost == [], f"{len(tally.lost)} of {len(tally.answers)} lost"
+    # Between the last accept and the close the kernel may take one more connection
+    # and reset it. The queue that was full before is emptied: of 8 clients, not most.
+    assert len(tally.unaccepted) <= 2, tally.unaccepted
     # A mint refused because the broker is ending is an answer; a 5xx out of confusion is not.
     assert set(tally.statuses()) <= {200, 503}, tally.statuses()
     broker.start()
