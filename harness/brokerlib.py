@@ -295,6 +295,10 @@ class Broker:
     def audit(self, limit: int = 100) -> List[dict]:
         return self.cli_rows("audit", "list", "--limit", str(limit))
 
+    def audit_all(self) -> List[dict]:
+        """The whole chain, oldest first: a list is capped, an export is not."""
+        return self.cli_rows("audit", "export")
+
     def audit_of(self, mint_id: str, limit: int = 200) -> Dict[str, dict]:
         """The records of one mint, by phase."""
         return {row["phase"]: row for row in self.audit(limit) if row["mint_id"] == mint_id}

@@ -12,11 +12,17 @@ from http_client import Answer, Client
 
 @dataclass
 class Tally:
-    """What all threads saw. `lost` are requests that were sent and never answered."""
+    """What all threads saw.
+
+    `lost` are requests on a connection that the broker had accepted, sent and
+    never answered. A new connection that ends before its first answer may have
+    been accepted by the kernel alone: `unaccepted`.
+    """
 
     answers: List[Answer] = field(default_factory=list)
     seconds: List[float] = field(default_factory=list)
     lost: List[str] = field(default_factory=list)
+    unaccepted: List[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, answer: Answer, seconds: float) -> None:
@@ -24,9 +30,9 @@ class Tally:
             self.answers.append(answer)
             self.seconds.append(seconds)
 
-    def lose(self, reason: str) -> None:
+    def lose(self, reason: str, fresh: bool) -> None:
         with self.lock:
-            self.lost.append(reason)
+            (self.unaccepted if fresh else self.lost).append(reason)
 
     def statuses(self) -> dict:
         counts: dict = {}
@@ -76,20 +82,23 @@ class Load:
     def _run(self) -> None:
         client: Optional[Client] = None
         done = 0
+        fresh = True
         while not self._stop.is_set() and (self._times is None or done < self._times):
             try:
-                client = client or self._connect()
+                if client is None:
+                    client, fresh = self._connect(), True
                 started = time.monotonic()
                 answer = self._call(client)
                 self.tally.add(answer, time.monotonic() - started)
                 done += 1
+                fresh = False
                 if (answer.header("connection") or "").lower() == "close":
                     client.close()
                     client = None
             except ConnectionRefusedError:
                 return  # Nobody listens any more: nothing was accepted, so nothing was lost.
             except (OSError, http.client.HTTPException) as error:
-                self.tally.lose(f"{type(error).__name__}: {error}")
+                self.tally.lose(f"{type(error).__name__}: {error}", fresh)
                 return
         if client:
             client.close()

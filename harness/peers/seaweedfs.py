@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from . import s3
-from .ports import free_port, free_port_with_twin
+from .ports import free_port_with_twin
 from .process import ManagedProcess, http_answers
 from .tools import require_tool
 

@@ -1,13 +1,15 @@
-"""AWS's error shapes as moto reproduces them: each must reach the client as 502 with STS's own code.
+"""A second, independent emulator: signed calls that work, and refusals in a shape that is not AWS's.
 
 moto checks keys, signatures and the user's policy. It verifies no session
-policy, so nothing here says anything about isolation.
+policy, so nothing here says anything about isolation. Its errors are wrapped in
+`<Errors>` and typed as HTML, so the broker may or may not read STS's code in
+them; what it must not do is hand out anything, or take them for a hiccup.
 """
 from __future__ import annotations
 
 import pytest
 
-from expect import mint_is_whole, new_wallet, refused
+from expect import mint_is_whole, new_wallet, no_credential
 
 
 def config(moto) -> dict:
@@ -41,8 +43,13 @@ def test_the_account_is_learned_from_the_key(make_broker, moto):
     ],
     ids=["unknown key", "wrong secret", "no permission"],
 )
-def test_what_aws_refuses_is_a_502_with_awss_code(make_broker, moto, key, upstream):
+def test_what_is_refused_is_a_502(make_broker, moto, key, upstream):
     broker = make_broker(config(moto), daemon_key=key(moto.account), ready=False)
-    problem = refused(broker.try_mint(broker.token()), 502, "sts_refused")
-    assert problem["upstream_code"] == upstream
+    answer = broker.try_mint(broker.token())
+    assert answer.status == 502, answer
+    no_credential(answer)
+    problem = answer.problem()
     assert problem["retryable"] is False
+    assert problem["code"] in ("sts_refused", "sts_invalid_answer")
+    if problem["code"] == "sts_refused":
+        assert problem["upstream_code"] == upstream

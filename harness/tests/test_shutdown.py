@@ -45,17 +45,9 @@ def test_a_request_in_flight_is_finished_and_readiness_says_so(role_broker, sts)
     minting = threading.Thread(target=lambda: answers.append(broker.try_mint(token)))
     minting.start()
     wait_until(lambda: sts.mint_calls(), 10, "STS has been asked")
-    with RawConnection("127.0.0.1", broker.port) as probe:
-        broker.signal(signal.SIGTERM)
-
-        def draining() -> bool:
-            if not probe.send(request("GET", "/readyz", {})):
-                pytest.fail("the connection was closed before readiness could be seen")
-            answer = probe.answer()
-            assert answer is not None, "the connection was closed before readiness could be seen"
-            return answer.status == 503
-
-        wait_until(draining, 1.5, "/readyz turns 503 while the mint is under way")
+    broker.signal(signal.SIGTERM)
+    # As a load balancer asks: on a connection of its own each time.
+    wait_until(lambda: broker.get("/readyz").status == 503, 1.5, "/readyz turns 503 while the mint is under way")
     minting.join(20)
     assert answers and answers[0].status == 200, answers
     wait_until(lambda: not broker.running, 10, "it ends")
@@ -78,7 +70,7 @@ def test_under_load_no_accepted_request_is_lost(role_broker, sts, attempt):
     # A mint refused because the broker is ending is an answer; a 5xx out of confusion is not.
     assert set(tally.statuses()) <= {200, 503}, tally.statuses()
     broker.start()
-    granted = {row["mint_id"] for row in broker.audit(1_000_000) if row["outcome"] == "granted"}
+    granted = {row["mint_id"] for row in broker.audit_all() if row["outcome"] == "granted"}
     assert set(tally.granted_ids()) <= granted
     assert broker.audit_verify()["ok"] is True
 
@@ -99,4 +91,4 @@ def test_no_socket_is_left_behind(role_broker, sts):
     assert not (broker.data_dir / "admin.sock").exists()
     result = broker.run_cli("session", "list")
     assert result.exit_code != 0
-    assert "running" in result.output or "socket" in result.output, result.output
+    assert "no broker answers" in result.output, result.output
