@@ -7,10 +7,14 @@
 
 pub mod audit;
 pub mod credential;
+pub mod credential_backend;
 pub mod duration;
+pub mod enrolment;
 pub mod grant;
+pub mod invite;
 pub mod mint_id;
 pub mod oauth;
+pub mod pairing;
 pub mod problem;
 pub mod scope;
 pub mod scope_text;

@@ -23,6 +23,9 @@ pub enum StoreError {
     /// Something with this key is there already.
     #[error("it exists already: {0}")]
     Exists(String),
+    /// A bound that keeps strangers from filling the store is reached.
+    #[error("there are too many {0}")]
+    Full(&'static str),
 }
 
 /// Which sessions to list.

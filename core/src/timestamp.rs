@@ -19,7 +19,7 @@ impl Timestamp {
     }
 
     /// A time from seconds since the epoch.
-    pub fn from_unix(seconds: i64) -> Self {
+    pub const fn from_unix(seconds: i64) -> Self {
         Self(seconds)
     }
 

@@ -26,27 +26,52 @@ impl SessionAuth {
         Self { sessions, limits }
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Session, Refusal> {
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Session, NotAuthenticated> {
         let token = bearer_token(headers)?;
-        let session = self
-            .sessions
-            .by_token(&token.hash())
-            .await
-            .map_err(|error| Refusal::Problem(store_unavailable(error)))?
-            .ok_or(Refusal::Failed(AuthFailure::Unknown))?;
-        if session.revoked_at.is_some() {
-            return Err(Refusal::Failed(AuthFailure::Revoked));
-        }
-        if !session.is_live(Timestamp::now()) {
-            return Err(Refusal::Failed(AuthFailure::Expired));
-        }
-        Ok(session)
+        live_session(self.sessions.as_ref(), token).await
     }
 }
 
-enum Refusal {
+/// Why there is no session behind a token.
+#[derive(Debug)]
+pub enum NotAuthenticated {
+    /// The token is not accepted.
     Failed(AuthFailure),
+    /// It could not be looked up.
     Problem(Problem),
+}
+
+/// The live session of a token, wherever the token was found.
+pub async fn live_session(
+    sessions: &dyn SessionStore,
+    token: BearerToken,
+) -> Result<Session, NotAuthenticated> {
+    let session = sessions
+        .by_token(&token.hash())
+        .await
+        .map_err(|error| NotAuthenticated::Problem(store_unavailable(error)))?
+        .ok_or(NotAuthenticated::Failed(AuthFailure::Unknown))?;
+    if session.revoked_at.is_some() {
+        return Err(NotAuthenticated::Failed(AuthFailure::Revoked));
+    }
+    if !session.is_live(Timestamp::now()) {
+        return Err(NotAuthenticated::Failed(AuthFailure::Expired));
+    }
+    Ok(session)
+}
+
+/// Counts a failed proof against its source; a 429 once there were too many.
+/// Only failures count: a client behind the same address that holds a good token
+/// is not locked out by one that guesses.
+pub fn count_failure(limits: &Limits, exchange: &mut Exchange) -> Result<(), Problem> {
+    if let Some(source) = exchange.peer.source
+        && let Err(limited) = limits.failed_auth(source)
+    {
+        exchange.rates.push(limited.state);
+        exchange.limited_by = Some("failed_auth");
+        return Err(limited.problem());
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -61,18 +86,10 @@ impl Filter for SessionAuth {
                 exchange.session = Some(session);
                 Ok(Flow::Continue)
             }
-            Err(Refusal::Problem(problem)) => Err(problem),
-            Err(Refusal::Failed(reason)) => {
+            Err(NotAuthenticated::Problem(problem)) => Err(problem),
+            Err(NotAuthenticated::Failed(reason)) => {
                 exchange.auth_failure = Some(reason);
-                // Counted only now: a client behind the same address that holds
-                // a good token is not locked out by one that guesses.
-                if let Some(source) = exchange.peer.source
-                    && let Err(limited) = self.limits.failed_auth(source)
-                {
-                    exchange.rates.push(limited.state);
-                    exchange.limited_by = Some("failed_auth");
-                    return Err(limited.problem());
-                }
+                count_failure(&self.limits, exchange)?;
                 let mut problem = Problem::invalid_token().because(reason.as_str());
                 problem.token_missing = reason == AuthFailure::Missing;
                 Err(problem)
@@ -81,14 +98,14 @@ impl Filter for SessionAuth {
     }
 }
 
-fn bearer_token(headers: &HeaderMap) -> Result<BearerToken, Refusal> {
+fn bearer_token(headers: &HeaderMap) -> Result<BearerToken, NotAuthenticated> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or(Refusal::Failed(AuthFailure::Missing))?;
+    let value = values.next().ok_or(NotAuthenticated::Failed(AuthFailure::Missing))?;
     if values.next().is_some() {
         // Two readers of such a request could each believe another one.
-        return Err(Refusal::Problem(Problem::bad_request("Send one Authorization field.")));
+        return Err(NotAuthenticated::Problem(Problem::bad_request("Send one Authorization field.")));
     }
-    let malformed = || Refusal::Failed(AuthFailure::Malformed);
+    let malformed = || NotAuthenticated::Failed(AuthFailure::Malformed);
     let text = value.to_str().map_err(|_| malformed())?;
     let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
     if !scheme.eq_ignore_ascii_case("bearer") {

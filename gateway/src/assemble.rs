@@ -3,12 +3,14 @@
 
 mod background;
 mod chains;
+mod credentials;
 mod listeners;
 mod roles;
 
 use std::sync::Arc;
 
 use agentkeys_filters::Registry;
+use agentkeys_filters::rate::Limits;
 use anyhow::Context;
 
 use crate::broker::{Broker, SourceIdentity};
@@ -18,9 +20,12 @@ use crate::edge::shutdown::Drain;
 use crate::exchange::{
     self, CredentialExchange, DaemonKey, DaemonKeySlot, ExchangeMode, ExchangeSettings, Gate, IdentityWatch,
 };
+use crate::handlers::oauth::Pacing;
+use crate::handlers::pairings::Guesses;
 use crate::issuer::{Issuer, IssuerSettings, IssuerUrl};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::sign_in::Challenges;
 use crate::store::{AuditSettings, SqliteAudit, Store, StoreSettings};
 use agentkeys_core::Timestamp;
 
@@ -77,9 +82,20 @@ pub async fn assemble(
         None => None,
     };
     let sts = Sts::new(settings, key, &issuer, &metrics)?;
+    let enrolment = store.enrolment();
+    let challenge_key = enrolment.challenge_key().await.context("the key of sign-in challenges")?;
     let broker = Arc::new(Broker {
         sessions: store.sessions(),
         grants: store.grants(),
+        pairings: store.pairings(),
+        credentials: credentials::backend(settings, environment, &store).await?,
+        challenges: Challenges::new(issuer.url(), &challenge_key),
+        enrolment,
+        enrolment_policy: settings.sessions.enrolment,
+        limits: Arc::new(Limits::new(settings.limits.rates)),
+        pacing: Pacing::default(),
+        guesses: Guesses::default(),
+        master_ttl: settings.sessions.master_ttl,
         audit: audit.clone(),
         issuer,
         exchange: sts.exchange,

@@ -19,4 +19,5 @@ pub mod logging;
 pub mod metrics;
 pub mod readiness;
 pub mod routes;
+pub mod sign_in;
 pub mod store;

@@ -12,7 +12,7 @@ use http::Method;
 pub struct Route {
     /// The method. `HEAD` is answered where `GET` is.
     pub method: Method,
-    /// The path; a last segment in braces stands for one segment of any text.
+    /// The path; one segment in braces stands for one segment of any text.
     pub path: &'static str,
     /// The filters before and after the handler.
     pub chain: Chain,
@@ -20,17 +20,25 @@ pub struct Route {
     pub handler: Arc<dyn Handler>,
     /// What it mints, if it mints.
     pub mint: Option<MintKind>,
+    /// The largest body, where it is not `limits.body_bytes`.
+    pub body_cap: Option<usize>,
 }
 
 impl Route {
     /// A row that mints nothing.
     pub fn new(method: Method, path: &'static str, chain: &Chain, handler: impl Handler + 'static) -> Self {
-        Self { method, path, chain: chain.clone(), handler: Arc::new(handler), mint: None }
+        Self { method, path, chain: chain.clone(), handler: Arc::new(handler), mint: None, body_cap: None }
     }
 
     /// Marks the row as one that mints.
     pub fn mints(mut self, kind: MintKind) -> Self {
         self.mint = Some(kind);
+        self
+    }
+
+    /// Takes bodies up to this size, whatever `limits.body_bytes` says.
+    pub fn body_cap(mut self, bytes: usize) -> Self {
+        self.body_cap = Some(bytes);
         self
     }
 

@@ -5,7 +5,9 @@
 
 pub mod audit;
 pub mod grants;
+pub mod invites;
 pub mod keys;
+pub mod pairings;
 pub mod sessions;
 pub mod status;
 
@@ -37,6 +39,22 @@ pub fn routes(broker: &Arc<Broker>) -> Vec<Route> {
         Route::new(Method::POST, "/admin/v1/grants", &open, grants::Add(broker.clone())),
         Route::new(Method::GET, "/admin/v1/grants", &open, grants::List(broker.clone())),
         Route::new(Method::DELETE, "/admin/v1/grants/{grant_id}", &open, grants::Remove(broker.clone())),
+        Route::new(Method::POST, "/admin/v1/invites", &open, invites::Create(broker.clone())),
+        Route::new(Method::GET, "/admin/v1/invites", &open, invites::List(broker.clone())),
+        Route::new(Method::DELETE, "/admin/v1/invites/{invite_id}", &open, invites::Revoke(broker.clone())),
+        Route::new(Method::GET, "/admin/v1/pairings", &open, pairings::List(broker.clone())),
+        Route::new(
+            Method::POST,
+            "/admin/v1/pairings/{user_code}/approve",
+            &open,
+            pairings::Approve(broker.clone()),
+        ),
+        Route::new(
+            Method::POST,
+            "/admin/v1/pairings/{user_code}/deny",
+            &open,
+            pairings::Deny(broker.clone()),
+        ),
         Route::new(Method::GET, "/admin/v1/audit", &open, audit::List(broker.clone())),
         Route::new(Method::POST, "/admin/v1/audit/verify", &open, audit::Verify(broker.clone())),
         Route::new(Method::GET, "/admin/v1/keys", &open, keys::List(broker.clone())),

@@ -20,7 +20,7 @@ use crate::broker::{Broker, store_problem};
 use crate::handlers::json_body;
 
 /// The longest session an operator can issue: a year.
-const MAX_TTL_SECONDS: u64 = 366 * 86_400;
+pub(super) const MAX_TTL_SECONDS: u64 = 366 * 86_400;
 
 /// `POST /admin/v1/sessions`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ fn new_session(broker: &Broker, request: IssueRequest) -> Result<Session, Proble
     })
 }
 
-fn random_wallet() -> Result<Wallet, Problem> {
+pub(super) fn random_wallet() -> Result<Wallet, Problem> {
     let mut bytes = [0u8; 20];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Problem::internal("the system's random source failed"))?;
     Ok(Wallet::from_bytes(bytes))

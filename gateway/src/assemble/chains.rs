@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use agentkeys_core::RoleAlias;
 use agentkeys_filters::grant::GrantPolicy;
-use agentkeys_filters::rate::Limits;
 use agentkeys_filters::{Chain, ChainRules, Filter, FilterConfig, Registry, RegistryError, Services};
 
 use crate::broker::Broker;
@@ -31,7 +30,7 @@ pub(super) fn chains(
         sessions: broker.sessions.clone(),
         grants: Arc::new(GrantPolicy::new(broker.grants.clone(), settings.default_role.clone(), ceilings)),
         audit: broker.audit.clone(),
-        limits: Arc::new(Limits::new(settings.limits.rates)),
+        limits: broker.limits.clone(),
     };
     let filters = settings
         .filters

@@ -11,13 +11,22 @@ use crate::admin;
 use crate::broker::Broker;
 use crate::config::{Settings, settings};
 use crate::edge::{Address, EdgeSettings, ListenerSpec, tls};
+use crate::handlers::credentials::{
+    self, ListCredentials, ReadCredential, RemoveCredential, StoreCredential,
+};
 use crate::handlers::discovery::{Discovery, Jwks};
+use crate::handlers::enrolment::{StartChallenge, StartSession};
 use crate::handlers::environment::ShowEnvironment;
 use crate::handlers::health::{Health, MetricsPage, Ready};
 use crate::handlers::mint::{MintAws, MintJwt};
+use crate::handlers::oauth::{DeviceAuthorization, Introspect, PairPage, Revoke, Token};
 use crate::handlers::openapi::OpenApi;
-use crate::handlers::session::ShowSession;
+use crate::handlers::pairings::{ApprovePairing, DenyPairing, ShowPairing};
+use crate::handlers::session::{ListSessions, ShowSession};
 use crate::routes::{Route, Router};
+
+/// The largest form of an OAuth endpoint.
+const FORM_BYTES: usize = 64 * 1024;
 
 pub(super) fn listeners(
     settings: &Settings,
@@ -79,12 +88,50 @@ fn public_routes(chains: &Chains, broker: &Arc<Broker>) -> anyhow::Result<Vec<Ro
         Route::new(Method::GET, "/v1/environment", session, ShowEnvironment(broker.deployment.clone())),
         Route::new(Method::GET, "/v1/session", session, ShowSession),
     ];
+    routes.extend(session_routes(chains, broker));
+    routes.extend(credential_routes(session, broker));
     routes.extend(health_routes(&Chain::default(), broker));
     // The document describes itself too, so it is made of the finished table.
     let mut all = routes.clone();
     all.push(Route::new(Method::GET, "/openapi.json", public, Health));
     routes.push(Route::new(Method::GET, "/openapi.json", public, OpenApi::of(&all, issuer.url().as_str())?));
     Ok(routes)
+}
+
+/// Starting, pairing, narrowing, ending sessions.
+fn session_routes(chains: &Chains, broker: &Arc<Broker>) -> Vec<Route> {
+    let (session, public) = (&chains.session, &chains.public);
+    let (get, post) = (Method::GET, Method::POST);
+    vec![
+        Route::new(post.clone(), "/v1/sessions/challenge", public, StartChallenge(broker.clone())),
+        Route::new(post.clone(), "/v1/sessions", public, StartSession(broker.clone())),
+        Route::new(get.clone(), "/v1/sessions", session, ListSessions(broker.clone())),
+        Route::new(get.clone(), "/pair", public, PairPage),
+        Route::new(post.clone(), "/oauth/device_authorization", public, DeviceAuthorization(broker.clone())).body_cap(FORM_BYTES),
+        Route::new(post.clone(), "/oauth/token", public, Token(broker.clone())).body_cap(FORM_BYTES),
+        Route::new(post.clone(), "/oauth/revoke", session, Revoke(broker.clone())).body_cap(FORM_BYTES),
+        Route::new(post.clone(), "/oauth/introspect", session, Introspect(broker.clone())).body_cap(FORM_BYTES),
+        Route::new(get, "/v1/pairings/{user_code}", session, ShowPairing(broker.clone())),
+        Route::new(
+            post.clone(),
+            "/v1/pairings/{user_code}/approve",
+            session,
+            ApprovePairing(broker.clone()),
+        ),
+        Route::new(post, "/v1/pairings/{user_code}/deny", session, DenyPairing(broker.clone())),
+    ]
+}
+
+/// The credential backend.
+fn credential_routes(session: &Chain, broker: &Arc<Broker>) -> Vec<Route> {
+    let path = "/v1/credentials/{service}";
+    vec![
+        Route::new(Method::GET, "/v1/credentials", session, ListCredentials(broker.clone())),
+        Route::new(Method::GET, path, session, ReadCredential(broker.clone())),
+        Route::new(Method::PUT, path, session, StoreCredential(broker.clone()))
+            .body_cap(credentials::PUT_BODY_BYTES),
+        Route::new(Method::DELETE, path, session, RemoveCredential(broker.clone())),
+    ]
 }
 
 /// No chain: a probe must answer whatever the limits say.

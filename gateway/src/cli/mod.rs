@@ -7,8 +7,10 @@
 mod audit;
 mod check;
 mod grant;
+mod invite;
 mod keys;
 mod output;
+mod pair;
 mod serve;
 mod session;
 mod socket;
@@ -83,6 +85,12 @@ enum Command {
     /// Say which wallet may use which role or audience.
     #[command(subcommand)]
     Grant(grant::GrantCommand),
+    /// Let new wallets enrol with one-time codes.
+    #[command(subcommand)]
+    Invite(invite::InviteCommand),
+    /// Let devices in, or turn them away.
+    #[command(subcommand)]
+    Pair(pair::PairCommand),
     /// Read and verify the audit.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -99,6 +107,8 @@ pub fn run(registry: &Registry) -> ExitCode {
         Command::Check => return check::run(&cli.global, registry),
         Command::Session(command) => session::run(&cli.global, command),
         Command::Grant(command) => grant::run(&cli.global, command),
+        Command::Invite(command) => invite::run(&cli.global, command),
+        Command::Pair(command) => pair::run(&cli.global, command),
         Command::Audit(command) => audit::run(&cli.global, command),
         Command::Keys(command) => keys::run(&cli.global, command),
     };

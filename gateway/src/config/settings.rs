@@ -13,7 +13,7 @@ use agentkeys_filters::rate::LimitSettings;
 use ipnet::IpNet;
 
 use super::error::Origin;
-use super::secret::DaemonKey;
+use super::secret::{DaemonKey, SecretRef};
 use super::url::BaseUrl;
 pub use crate::exchange::ExchangeMode;
 use crate::issuer::IssuerUrl;
@@ -46,6 +46,8 @@ pub struct Settings {
     pub sessions: Sessions,
     /// The role that needs no grant; always one of `roles`.
     pub default_role: Option<RoleAlias>,
+    /// The key that seals stored credentials; `None` where none is written.
+    pub credentials_key: Option<SecretRef>,
     /// The audit.
     pub audit: Audit,
     /// Quotas, caps and deadlines.

@@ -237,6 +237,12 @@ pub const TABLE: &[Key] = &[
         "agent",
         "The role that every wallet may use without a grant of its own; null: none.",
     ),
+    maybe(
+        "credentials.key",
+        Secret,
+        "null",
+        "The key that seals stored credentials, as a reference: 32 random bytes in base64 or hexadecimal. null: a local broker makes `credentials.key` under `data_dir` and says so; a hosted one serves no stored credentials.",
+    ),
     key("audit.path", Path, "audit.sqlite", "The audit database. Relative to `data_dir`."),
     key(
         "audit.write_deadline",

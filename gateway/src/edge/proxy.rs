@@ -78,7 +78,8 @@ impl Gateway {
             }
             Found::Nothing => return Err(Problem::new(Code::NotFound, "There is no such path.")),
         };
-        let mut body = RequestBody { session, cap: self.settings.body_bytes, deadline: self.settings.body };
+        let cap = route.body_cap.unwrap_or(self.settings.body_bytes);
+        let mut body = RequestBody { session, cap, deadline: self.settings.body };
         let run = route.chain.run(exchange, &mut body, route.handler.as_ref());
         match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,

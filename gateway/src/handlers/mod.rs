@@ -1,11 +1,17 @@
 //! Handlers: each takes an exchange and returns a response or a problem. They
 //! know nothing of sockets, and authenticate nobody: the chain before them did.
 
+pub mod child;
+pub mod credentials;
 pub mod discovery;
+pub mod enrolment;
 pub mod environment;
 pub mod health;
+pub mod ledger;
 pub mod mint;
+pub mod oauth;
 pub mod openapi;
+pub mod pairings;
 pub mod session;
 
 use agentkeys_core::{Problem, Session};

@@ -10,7 +10,7 @@ pub mod documents;
 pub mod error;
 pub mod key;
 pub mod keyring;
-mod private_file;
+pub mod private_file;
 pub mod records;
 pub mod settings;
 pub mod signer;

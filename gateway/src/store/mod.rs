@@ -1,4 +1,5 @@
-//! Sessions, grants and the audit behind the traits of `agentkeys_core::store`.
+//! Sessions, grants, enrolment, pairings, stored credentials and the audit, behind
+//! the traits of `agentkeys_core`.
 //!
 //! The only room that knows rusqlite. It fails closed: a file that is locked,
 //! full, broken or gone is an error in bounded time, never an empty answer. It
@@ -6,8 +7,12 @@
 
 mod audit;
 mod backup;
+mod credentials;
+mod enrolment;
 mod grants;
 mod lane;
+mod pairings;
+mod sealing;
 mod session_cache;
 mod session_rows;
 mod sessions;
@@ -16,5 +21,6 @@ mod state;
 
 pub use audit::{AuditSettings, Export, SqliteAudit, export_file, verify_file};
 pub use backup::backup_file;
+pub use sealing::{InvalidSealingKey, SealingKey};
 pub use sqlite::OpenError;
 pub use state::{Store, StoreSettings};

@@ -37,7 +37,7 @@ impl Sessions {
     }
 
     /// Runs one write, in a transaction that holds the write lock from its start.
-    async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -84,19 +84,7 @@ impl SessionStore for Sessions {
 
     async fn insert(&self, session: &Session, token: &TokenHash) -> Result<(), StoreError> {
         let (session, token) = (session.clone(), *token);
-        self.write(move |transaction| {
-            if let Some(parent) = &session.parent {
-                check_parent(transaction, parent, &session)?;
-            }
-            session_rows::insert(transaction, &session, &token).map_err(|error| {
-                if is_duplicate(&error) {
-                    Fault::Refused(StoreError::Exists(session.id.to_string()))
-                } else {
-                    error.into()
-                }
-            })
-        })
-        .await
+        self.write(move |transaction| insert(transaction, &session, &token)).await
     }
 
     async fn revoke(&self, id: &SessionId, at: Timestamp) -> Result<u64, StoreError> {
@@ -147,6 +135,24 @@ fn one(
         .prepare_cached(&format!("SELECT {COLUMNS} FROM sessions WHERE {column} = ?1"))?
         .query_row([key], session_rows::read)
         .optional()
+}
+
+/// Writes a session as part of a transaction.
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    session: &Session,
+    token: &TokenHash,
+) -> Result<(), Fault> {
+    if let Some(parent) = &session.parent {
+        check_parent(transaction, parent, session)?;
+    }
+    session_rows::insert(transaction, session, token).map_err(|error| {
+        if is_duplicate(&error) {
+            Fault::Refused(StoreError::Exists(session.id.to_string()))
+        } else {
+            error.into()
+        }
+    })
 }
 
 /// A child is never more than its parent: none under one that has ended, none

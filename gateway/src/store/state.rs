@@ -1,13 +1,21 @@
-//! `state.sqlite`: sessions and grants. Three connections, so that a long list
-//! never stands before a look-up and a write never before a read.
+//! `state.sqlite`: sessions, grants, enrolment, pairings and sealed credentials.
+//! Three connections, so that a long list never stands before a look-up and a
+//! write never before a read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agentkeys_core::credential_backend::CredentialBackend;
+use agentkeys_core::enrolment::EnrolmentStore;
+use agentkeys_core::pairing::PairingStore;
 use agentkeys_core::store::{GrantStore, SessionStore};
 
+use super::credentials::SealedCredentials;
+use super::enrolment::Enrolment;
 use super::grants::Grants;
 use super::lane::{BUSY, Lane};
+use super::pairings::Pairings;
+use super::sealing::SealingKey;
 use super::session_cache::SessionCache;
 use super::sessions::Sessions;
 use super::sqlite::{self, Access, OpenError, Schema};
@@ -21,9 +29,10 @@ pub struct StoreSettings {
     pub metrics: Arc<Metrics>,
 }
 
-/// Sessions and grants in one SQLite file.
+/// The broker's state in one SQLite file.
 pub struct Store {
     path: PathBuf,
+    state: Arc<State>,
     sessions: Arc<Sessions>,
     grants: Arc<Grants>,
 }
@@ -69,6 +78,54 @@ CREATE TABLE grants (
     expires_at           INTEGER
 ) STRICT;
 CREATE INDEX grants_by_target ON grants (target_kind, target, wallet);
+", "
+CREATE TABLE challenge_key (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    key BLOB NOT NULL CHECK (length(key) = 32)
+) STRICT;
+CREATE TABLE used_challenges (
+    nonce      TEXT PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_challenges_by_end ON used_challenges (expires_at);
+CREATE TABLE enrolled_wallets (
+    wallet      TEXT PRIMARY KEY,
+    enrolled_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE invites (
+    serial     INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    code_hash  BLOB NOT NULL UNIQUE CHECK (length(code_hash) = 32),
+    wallet     TEXT,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    used_by    TEXT,
+    used_at    INTEGER
+) STRICT;
+CREATE TABLE pairings (
+    device_hash BLOB PRIMARY KEY CHECK (length(device_hash) = 32),
+    user_code   TEXT NOT NULL UNIQUE,
+    label       TEXT,
+    scope       TEXT NOT NULL,
+    ttl_seconds INTEGER,
+    source      TEXT NOT NULL,
+    network     TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'taken')),
+    approval    TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pairings_by_end ON pairings (expires_at);
+CREATE TABLE credentials (
+    wallet     TEXT NOT NULL,
+    service    TEXT NOT NULL,
+    version    INTEGER NOT NULL,
+    key_id     BLOB NOT NULL,
+    nonce      BLOB NOT NULL CHECK (length(nonce) = 12),
+    sealed     BLOB NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (wallet, service)
+) STRICT;
 "],
 };
 
@@ -90,7 +147,8 @@ impl Store {
         Ok(Self {
             path,
             sessions: Arc::new(Sessions::new(Arc::clone(&state), cache)),
-            grants: Arc::new(Grants::new(state)),
+            grants: Arc::new(Grants::new(Arc::clone(&state))),
+            state,
         })
     }
 
@@ -102,6 +160,21 @@ impl Store {
     /// The grants.
     pub fn grants(&self) -> Arc<dyn GrantStore> {
         Arc::clone(&self.grants) as Arc<dyn GrantStore>
+    }
+
+    /// Which wallets may sign in.
+    pub fn enrolment(&self) -> Arc<dyn EnrolmentStore> {
+        Arc::new(Enrolment::new(Arc::clone(&self.state), Arc::clone(&self.sessions)))
+    }
+
+    /// Devices that ask for a session.
+    pub fn pairings(&self) -> Arc<dyn PairingStore> {
+        Arc::new(Pairings::new(Arc::clone(&self.state), Arc::clone(&self.sessions)))
+    }
+
+    /// Services' API keys, sealed under this key.
+    pub fn credentials(&self, key: SealingKey) -> Arc<dyn CredentialBackend> {
+        Arc::new(SealedCredentials::new(Arc::clone(&self.state), key))
     }
 
     /// The file.
