@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 
 use super::cdp::Messages;
-use super::{BrowserError, is_loopback};
+use super::BrowserError;
+use crate::provision::loopback::is_loopback;
 
 /// A screenshot is the largest message.
 const LARGEST: usize = 64 << 20;

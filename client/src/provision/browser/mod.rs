@@ -8,7 +8,6 @@ mod error;
 mod launch;
 mod page;
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::json;
@@ -70,9 +69,4 @@ impl Browser {
         }
         self.page.close().await
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
