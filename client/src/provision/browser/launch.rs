@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use command_fds::tokio::CommandFdAsyncExt;
-use command_fds::FdMapping;
+use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
@@ -77,6 +76,7 @@ pub fn launch(program: Option<&Path>, headed: bool) -> Result<(Launched, Message
     let not_started =
         |reason: String| BrowserError::NotStarted { program: program.clone(), reason };
     command
+        .as_std_mut()
         .fd_mappings(vec![
             FdMapping { parent_fd: OwnedFd::from(their_in), child_fd: 3 },
             FdMapping { parent_fd: OwnedFd::from(their_out), child_fd: 4 },
