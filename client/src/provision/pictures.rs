@@ -3,8 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio::time::{Duration, Instant};
+
 use super::browser::{BrowserError, Page};
 use crate::files;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where they go, if anywhere.
 pub struct Pictures(Option<PathBuf>);
@@ -24,7 +29,20 @@ impl Pictures {
         let words: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
         let path = directory.join(format!("{number:02}-{words}.png"));
-        files::write_private(&path, &page.picture().await?)?;
+        files::write_private(&path, &patiently(page).await?)?;
         Ok(Some(path))
+    }
+}
+
+/// Between two pages there is nothing to take a picture of.
+async fn patiently(page: &Page) -> Result<Vec<u8>, BrowserError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match page.picture().await {
+            Err(BrowserError::Refused { .. }) if Instant::now() + PAUSE < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
     }
 }
