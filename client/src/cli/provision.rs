@@ -51,7 +51,9 @@ pub async fn run(context: &Context<'_>, options: Options) -> Result<Exit, Failur
     if options.dry_run {
         let lines = provision::explain(&recipe);
         if context.output.is_json() {
-            return context.output.document(&json!({ "service": options.service, "recipe": recipe.file, "steps": lines }));
+            return context
+                .output
+                .document(&json!({ "service": options.service, "recipe": recipe.file, "steps": lines }));
         }
         return context.output.raw(format!("{}\n", lines.join("\n")).as_bytes());
     }

@@ -55,7 +55,7 @@ pub async fn run(
     }
     let origins = origins(recipe, &values)?;
     let local = |error: std::io::Error| ProvisionError::Local(error.to_string());
-    let pictures = Pictures::into_directory(ways.screenshots.as_deref()).map_err(local)?;
+    let pictures = Pictures::into_directory(ways.screenshots.as_deref(), recipe).map_err(local)?;
 
     say("looking at the mailbox");
     let mailbox = Mailbox::open(minted).await?;
@@ -64,7 +64,8 @@ pub async fn run(
         Some(address) => Browser::attach(address).await?,
         None => Browser::launch(ways.chrome.as_deref(), ways.headed).await?,
     };
-    let mut hands = Hands { recipe, page: browser.page(), mailbox, values, email: email.clone(), origins, pictures, say };
+    let mut hands =
+        Hands { recipe, page: browser.page(), mailbox, values, email: email.clone(), origins, pictures, say };
     let done = hands.steps().await;
     let values = hands.values;
     let closed = browser.close().await;
@@ -109,19 +110,18 @@ impl Hands<'_> {
                 (self.say)(person);
             }
             let done = self.step(step).await;
-            // A picture that fails must not hide why the step did.
-            let taken = self.pictures.take(self.page, index + 1, &step.name).await;
-            match done {
-                Ok(()) => taken.map(drop)?,
-                Err(reason) => {
-                    let picture = match taken {
-                        Ok(Some(path)) => format!(" (picture: {})", path.display()),
-                        _ => String::new(),
-                    };
-                    let what = explain::step(step);
-                    let reason = format!("{reason}; the step was: {what}");
-                    return Err(ProvisionError::Step { place: recipe.place(index), reason, picture });
-                }
+            // A picture that fails ends nothing: by now there may be an account.
+            let picture = match self.pictures.take(self.page, index + 1, &step.name).await {
+                Ok(Some(path)) => format!(" (picture: {})", path.display()),
+                Ok(None) => String::new(),
+                Err(error) => format!(" (no picture: {error})"),
+            };
+            if let Err(reason) = done {
+                let reason = format!("{reason}; the step was: {}", explain::step(step));
+                return Err(ProvisionError::Step { place: recipe.place(index), reason, picture });
+            }
+            if picture.starts_with(" (no") {
+                (self.say)(picture.trim());
             }
         }
         Ok(())
@@ -178,7 +178,8 @@ impl Hands<'_> {
     async fn read(&mut self, read: &Read, deadline: Instant) -> Result<(), String> {
         loop {
             let look = self.page.look(&read.element).await;
-            let found = look.ok().filter(|look| self.origins.contains(&look.origin)).and_then(|look| look.found);
+            let found =
+                look.ok().filter(|look| self.origins.contains(&look.origin)).and_then(|look| look.found);
             if let Some(value) = found.as_ref().and_then(|found| read.find.find(&found.text)) {
                 self.values.set(&read.save, value);
                 // From here on it is in this process alone, and in no picture.

@@ -21,8 +21,7 @@ pub async fn accepted(address: &str, key: &SecretString) -> Result<(), Provision
     if url.scheme() != "https" && !local {
         return Err(failed(format!("{address} would show the key to the network")));
     }
-    let mut builder =
-        Client::builder().timeout(Duration::from_secs(15)).redirect(redirect::Policy::none());
+    let mut builder = Client::builder().timeout(Duration::from_secs(15)).redirect(redirect::Policy::none());
     if local {
         builder = builder.no_proxy();
     }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 
-use super::cdp::Messages;
 use super::BrowserError;
+use super::cdp::Messages;
 use crate::provision::loopback::is_loopback;
 
 /// A screenshot is the largest message.
@@ -30,10 +30,9 @@ pub async fn attach(cdp_url: &str) -> Result<Messages, BrowserError> {
         _ => return Err(BrowserError::NotLoopback),
     };
     let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
-    let (socket, _) =
-        tokio_tungstenite::connect_async_with_config(address.as_str(), Some(config), true)
-            .await
-            .map_err(|error| BrowserError::NotAttached(error.to_string()))?;
+    let (socket, _) = tokio_tungstenite::connect_async_with_config(address.as_str(), Some(config), true)
+        .await
+        .map_err(|error| BrowserError::NotAttached(error.to_string()))?;
     let (mut sink, mut stream) = socket.split();
     let (out, mut to_send) = mpsc::channel::<String>(8);
     let (received, back) = mpsc::channel(8);

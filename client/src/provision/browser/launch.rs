@@ -43,7 +43,8 @@ const FLAGS: &[&str] = &[
 ];
 /// What a browser needs of this process's environment: a display, a language. No
 /// token, no key and no home directory of the user.
-const PASSED_ON: &[&str] = &["PATH", "LANG", "LC_ALL", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR"];
+const PASSED_ON: &[&str] =
+    &["PATH", "LANG", "LC_ALL", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR"];
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// A browser process and its profile.
@@ -69,12 +70,12 @@ pub fn launch(program: Option<&Path>, headed: bool) -> Result<(Launched, Message
     if rustix::process::geteuid().is_root() {
         command.arg("--no-sandbox");
     }
-    command.env_clear().env("HOME", profile.path()).envs(
-        PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))),
-    );
+    command
+        .env_clear()
+        .env("HOME", profile.path())
+        .envs(PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let not_started =
-        |reason: String| BrowserError::NotStarted { program: program.clone(), reason };
+    let not_started = |reason: String| BrowserError::NotStarted { program: program.clone(), reason };
     command
         .as_std_mut()
         .fd_mappings(vec![
@@ -83,7 +84,8 @@ pub fn launch(program: Option<&Path>, headed: bool) -> Result<(Launched, Message
         ])
         .map_err(|error| not_started(error.to_string()))?;
     let child = command.spawn().map_err(|error| not_started(error.to_string()))?;
-    let messages = speak(pipe::Receiver::from_owned_fd(our_in.into())?, pipe::Sender::from_owned_fd(our_out.into())?);
+    let messages =
+        speak(pipe::Receiver::from_owned_fd(our_in.into())?, pipe::Sender::from_owned_fd(our_out.into())?);
     Ok((Launched { child, profile }, messages))
 }
 
@@ -137,8 +139,7 @@ fn speak(reader: pipe::Receiver, mut writer: pipe::Sender) -> Messages {
 
 fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = NAMES
-        .iter()
-        .flat_map(|name| std::env::split_paths(&path).map(move |directory| directory.join(name)));
+    let on_path =
+        NAMES.iter().flat_map(|name| std::env::split_paths(&path).map(move |directory| directory.join(name)));
     on_path.chain(MACOS.iter().map(PathBuf::from)).find(|candidate| candidate.is_file())
 }

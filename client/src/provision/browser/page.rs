@@ -12,6 +12,7 @@ use super::cdp::Connection;
 use crate::provision::recipe::Locator;
 
 const LOOK: &str = include_str!("look.js");
+const COVER: &str = include_str!("cover.js");
 const ACT: &str = include_str!("act.js");
 
 /// A tab.
@@ -70,7 +71,8 @@ impl Page {
     pub async fn click(&self, found: &Found) -> Result<(), BrowserError> {
         for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
             let button = if kind == "mouseMoved" { "none" } else { "left" };
-            let event = json!({ "type": kind, "x": found.x, "y": found.y, "button": button, "clickCount": 1 });
+            let event =
+                json!({ "type": kind, "x": found.x, "y": found.y, "button": button, "clickCount": 1 });
             self.call("Input.dispatchMouseEvent", event).await?;
         }
         Ok(())
@@ -94,11 +96,13 @@ impl Page {
         self.evaluate(ACT, &json!([locator.css, locator.text, "hide"])).await.map(drop)
     }
 
-    /// A picture of what the tab shows, as PNG.
-    pub async fn picture(&self) -> Result<Vec<u8>, BrowserError> {
-        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" })).await?;
+    /// A picture of what the tab shows, as PNG, with these elements (CSS) covered.
+    pub async fn picture(&self, covered: &[&str]) -> Result<Vec<u8>, BrowserError> {
+        self.evaluate(COVER, &json!([covered])).await?;
+        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        self.evaluate(COVER, &json!([[]])).await?;
         STANDARD
-            .decode(text(&answer, "data")?)
+            .decode(text(&answer?, "data")?)
             .map_err(|error| refused("Page.captureScreenshot", &error.to_string()))
     }
 
@@ -106,7 +110,11 @@ impl Page {
         self.browser("Target.closeTarget", json!({ "targetId": self.target })).await.map(drop)
     }
 
-    pub(super) async fn browser(&self, method: &'static str, parameters: Value) -> Result<Value, BrowserError> {
+    pub(super) async fn browser(
+        &self,
+        method: &'static str,
+        parameters: Value,
+    ) -> Result<Value, BrowserError> {
         self.connection.call(None, method, parameters).await
     }
 

@@ -70,10 +70,7 @@ pub fn take(raw: &[u8], wanted: Wanted<'_>) -> Result<String, Unfit> {
     let bodies = (0..message.text_body_count())
         .filter_map(|n| message.body_text(n))
         .chain((0..message.html_body_count()).filter_map(|n| message.body_html(n)));
-    bodies
-        .filter_map(|body| wanted.find.find(&body).map(str::to_owned))
-        .next()
-        .ok_or(Unfit::NothingFound)
+    bodies.filter_map(|body| wanted.find.find(&body).map(str::to_owned)).next().ok_or(Unfit::NothingFound)
 }
 
 fn is_for(message: &Message<'_>, address: &str) -> bool {
@@ -89,7 +86,10 @@ fn is_for(message: &Message<'_>, address: &str) -> bool {
 /// headers too, but only below; so the first one counts.
 fn is_genuine(message: &Message<'_>, from: &str) -> bool {
     let first = |name: &str| {
-        message.headers_raw().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+        message
+            .headers_raw()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
     };
     let clean = |name: &str| first(name).is_none_or(|verdict| verdict.eq_ignore_ascii_case("PASS"));
     let results = first("Authentication-Results").unwrap_or_default();

@@ -167,15 +167,17 @@ impl Bucket {
             SignableRequest::new("GET", url.as_str(), std::iter::empty(), SignableBody::Bytes(&[]))
                 .map_err(|e| setup(e.to_string()))?;
         let (instructions, _) = sign(signable, &parameters).map_err(|e| setup(e.to_string()))?.into_parts();
-        let mut request = http::Request::builder()
-            .uri(url.as_str())
-            .body(Vec::new())
-            .map_err(|e| setup(e.to_string()))?;
+        let mut request =
+            http::Request::builder().uri(url.as_str()).body(Vec::new()).map_err(|e| setup(e.to_string()))?;
         instructions.apply_to_request_http1x(&mut request);
         let request = request.try_into().map_err(|e: reqwest::Error| setup(e.to_string()))?;
         let response = self.client.execute(request).await.map_err(|error| S3Error::Unreachable {
             host: url.host_str().unwrap_or_default().to_owned(),
-            reason: if error.is_timeout() { "no answer in time".to_owned() } else { error.without_url().to_string() },
+            reason: if error.is_timeout() {
+                "no answer in time".to_owned()
+            } else {
+                error.without_url().to_string()
+            },
         })?;
         if response.status().is_success() {
             return Ok(response);
@@ -183,7 +185,11 @@ impl Bucket {
         let status = response.status().as_u16();
         let body = whole(response).await.unwrap_or_default();
         let code = super::listing::error_code(&String::from_utf8_lossy(&body));
-        Err(S3Error::Refused { status, code: code.map(|code| format!(" ({code})")).unwrap_or_default(), what })
+        Err(S3Error::Refused {
+            status,
+            code: code.map(|code| format!(" ({code})")).unwrap_or_default(),
+            what,
+        })
     }
 }
 

@@ -15,8 +15,7 @@ use serde::Deserialize;
 pub use values::{Locator, Patience, Pattern, Template};
 
 /// The recipes that come with the program.
-const BUILT_IN: &[(&str, &str)] =
-    &[("openrouter", include_str!("../../../../conf/recipes/openrouter.yaml"))];
+const BUILT_IN: &[(&str, &str)] = &[("openrouter", include_str!("../../../../conf/recipes/openrouter.yaml"))];
 
 /// One site's sign-up.
 #[derive(Debug, Deserialize)]

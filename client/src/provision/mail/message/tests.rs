@@ -14,8 +14,14 @@ fn taken(top: &str, headers: &str, body: &str) -> Result<String, Unfit> {
     let subject = pattern("(?i)openrouter");
     let find = pattern(r"\b(\d{6})\b");
     let since = Timestamp::parse("2026-05-01T10:00:00Z").unwrap();
-    let wanted =
-        Wanted { to: ME, from: "noreply@openrouter.ai", subject: &subject, find: &find, authenticated: true, since };
+    let wanted = Wanted {
+        to: ME,
+        from: "noreply@openrouter.ai",
+        subject: &subject,
+        find: &find,
+        authenticated: true,
+        since,
+    };
     take(raw.as_bytes(), wanted)
 }
 
@@ -57,7 +63,10 @@ fn a_forged_sender_is_not_believed() {
     let forged = |top: &str| taken(top, &head, "code 666666");
     assert_eq!(forged(""), Err(Unfit::NotGenuine));
     assert_eq!(forged(&PASS.replace("=pass ", "=fail ")), Err(Unfit::NotGenuine));
-    assert_eq!(forged(&PASS.replace("=openrouter.ai", "=evil.example").replace("@openrouter.ai", "@evil.example")), Err(Unfit::NotGenuine));
+    assert_eq!(
+        forged(&PASS.replace("=openrouter.ai", "=evil.example").replace("@openrouter.ai", "@evil.example")),
+        Err(Unfit::NotGenuine)
+    );
     assert_eq!(forged(&PASS.replacen("PASS", "FAIL", 1)), Err(Unfit::NotGenuine), "spam");
     assert_eq!(forged(&PASS.replace("amazonses.com", "mx.evil.example")), Err(Unfit::NotGenuine));
     // The sender's own verdict stands below the receiving server's.
