@@ -15,8 +15,11 @@ class Tally:
     """What all threads saw.
 
     `lost` are requests on a connection that the broker had accepted, sent and
-    never answered. A new connection that ends before its first answer may have
-    been accepted by the kernel alone: `unaccepted`.
+    never answered. A new connection that ends before its first answer is
+    `unaccepted`: the kernel completes handshakes that the process never
+    accepts, and resets them when the listener closes. From here the two cannot
+    be told apart, so a process that dropped what it had just accepted would be
+    counted there as well.
     """
 
     answers: List[Answer] = field(default_factory=list)

@@ -224,6 +224,12 @@ impl Filter for Grants {
     async fn on_request(&self, exchange: &mut Exchange) -> Result<Flow, Problem> {
         let Some(kind) = exchange.mint_kind else { return Ok(Flow::Continue) };
         let request = match kind {
+            _ if !is_json(exchange) => {
+                return Err(Problem::new(
+                    Code::UnsupportedMediaType,
+                    "Send the body as 'Content-Type: application/json'.",
+                ));
+            }
             MintKind::AwsCredentials => MintRequest::Aws(parse(&exchange.body)?),
             MintKind::OidcJwt => MintRequest::Jwt(parse(&exchange.body)?),
         };
@@ -236,9 +242,23 @@ impl Filter for Grants {
     }
 }
 
+/// JSON, unlabelled, or what curl calls a body unless told: the parser decides
+/// about those. Anything else was meant for somebody else.
+fn is_json(exchange: &Exchange) -> bool {
+    let Some(value) = exchange.request.headers.get(http::header::CONTENT_TYPE) else { return true };
+    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    exchange.body.is_empty()
+        || kind.eq_ignore_ascii_case("application/json")
+        || kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
 fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Ok(T::default());
+    }
+    // A struct can also be read from an array of its fields: nobody means that.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::bad_request("The body is not a JSON object."));
     }
     serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("The body is not accepted: {error}.")))

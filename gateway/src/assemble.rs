@@ -5,7 +5,7 @@ mod background;
 mod chains;
 mod credentials;
 mod listeners;
-mod roles;
+pub(crate) mod roles;
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::config::{Environment, Settings, data_dir, secret, settings};
 use crate::edge::ListenerSpec;
 use crate::edge::shutdown::Drain;
 use crate::exchange::{
-    self, CredentialExchange, DaemonKey, DaemonKeySlot, ExchangeMode, ExchangeSettings, Gate, IdentityWatch,
+    self, CredentialExchange, DaemonKey, DaemonKeySlot, ExchangeSettings, Gate, IdentityWatch,
 };
 use crate::handlers::oauth::Pacing;
 use crate::handlers::pairings::Guesses;
-use crate::issuer::{Issuer, IssuerSettings, IssuerUrl};
+use crate::issuer::{Issuer, IssuerSettings};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::sign_in::Challenges;
@@ -55,8 +55,6 @@ pub async fn assemble(
     registry: &Registry,
     drain: Arc<Drain>,
 ) -> anyhow::Result<Assembled> {
-    let problems = chain_problems(settings, registry);
-    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
     data_dir::prepare(&settings.data_dir)?;
     let metrics = Arc::new(Metrics::new()?);
     let store =
@@ -134,20 +132,24 @@ impl Sts {
         let has_key = key.is_some();
         let slot = DaemonKeySlot::new(key);
         let gate = Arc::new(Gate::new(&exchange_settings, metrics.clone()));
-        let mode = match settings.aws.exchange.mode {
-            settings::ExchangeMode::WebIdentity => ExchangeMode::WebIdentity,
-            settings::ExchangeMode::AssumeRole => ExchangeMode::AssumeRole,
-        };
         let identity = has_key.then(|| IdentityWatch::new(&exchange_settings, gate.clone(), slot.clone()));
-        Ok(Self { exchange: exchange::build(mode, &exchange_settings, issuer.clone(), gate, slot), identity })
+        Ok(Self {
+            exchange: exchange::build(
+                settings.aws.exchange.mode,
+                &exchange_settings,
+                issuer.clone(),
+                gate,
+                slot,
+            ),
+            identity,
+        })
     }
 }
 
 impl Settings {
     /// What the issuer is built from.
     pub fn issuer_settings(&self) -> anyhow::Result<IssuerSettings> {
-        let url = IssuerUrl::parse(self.issuer.as_str())?;
-        let mut issuer = IssuerSettings::new(url, self.signing_key.path.clone());
+        let mut issuer = IssuerSettings::new(self.issuer.clone(), self.signing_key.path.clone());
         issuer.rotation = Some(self.signing_key.rotation);
         issuer.publish_before = self.signing_key.publish_before;
         issuer.retire_after = self.signing_key.retire_after;
@@ -157,7 +159,7 @@ impl Settings {
         Ok(issuer)
     }
 
-    fn exchange_settings(&self) -> ExchangeSettings {
+    pub(crate) fn exchange_settings(&self) -> ExchangeSettings {
         let mut exchange = ExchangeSettings::new(self.aws.region.clone());
         exchange.sts_endpoint = self.aws.sts_endpoint.as_ref().map(|url| url.as_str().to_owned());
         exchange.connect_timeout = self.aws.timeouts.connect;

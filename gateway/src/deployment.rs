@@ -14,9 +14,9 @@ use arc_swap::ArcSwapOption;
 use crate::exchange::{PrefixTemplate, RoleArn};
 
 /// The role that `arn: auto` stands for.
-const AUTO_ROLE: &str = "agentkeys-agent";
+pub(crate) const AUTO_ROLE: &str = "agentkeys-agent";
 /// The bucket that `bucket: auto` stands for, before the account's id.
-const AUTO_BUCKET: &str = "agentkeys-mail-";
+pub(crate) const AUTO_BUCKET: &str = "agentkeys-mail-";
 
 /// An AWS account, as the daemon key's identity shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

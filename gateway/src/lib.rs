@@ -3,10 +3,12 @@
 //! `routes` is the table to read first; `main.rs` tells how a process starts.
 //! Rooms: `edge` (the only one that knows Pingora), `handlers`, `issuer` (OIDC
 //! tokens), `exchange` (AWS STS), `store` (SQLite), `admin` (the operator's
-//! socket), `cli`, `config`, `metrics`.
+//! socket), `aws` (what the account needs, and whether it has it), `cli`,
+//! `config`, `metrics`.
 
 pub mod admin;
 pub mod assemble;
+pub mod aws;
 pub mod broker;
 pub mod cli;
 pub mod config;

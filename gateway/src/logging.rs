@@ -43,15 +43,22 @@ pub fn install(format: LogFormat, level: &str) {
     std::panic::set_hook(Box::new(panicked));
 }
 
-/// What is asked for, with the caps on top: the caps come last and win.
+/// What is asked for, under the caps. Directives for a capped target, or for one
+/// within it, are dropped: the more specific one would win over the cap.
 fn targets(level: &str) -> Targets {
     let asked: Targets = level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
-    let most = |cap: LevelFilter| asked.default_level().map_or(cap, |default| default.min(cap));
-    let mut targets = asked.clone();
-    for (target, cap) in CAPS {
-        targets = targets.with_target(*target, most(*cap));
-    }
-    targets
+    let default = asked.default_level().unwrap_or(LevelFilter::INFO);
+    let capped = |target: &str| {
+        CAPS.iter().any(|(cap, _)| {
+            target.strip_prefix(cap).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        })
+    };
+    let allowed =
+        asked.iter().filter(|(target, _)| !capped(target)).map(|(target, level)| (target.to_owned(), level));
+    Targets::new()
+        .with_default(default)
+        .with_targets(allowed.collect::<Vec<_>>())
+        .with_targets(CAPS.iter().map(|(target, cap)| (*target, default.min(*cap))))
 }
 
 /// What other people's code may say, whatever is asked for.
@@ -87,14 +94,19 @@ mod tests {
 
     #[test]
     fn no_level_loosens_what_could_quote_a_request() {
-        for level in ["trace", "debug", "trace,pingora_proxy=trace,aws_smithy_runtime=trace", "nonsense=="] {
+        for level in
+            ["trace", "debug", "trace,pingora_proxy=trace,aws_smithy_runtime::client=trace", "nonsense=="]
+        {
             let targets = targets(level);
             assert!(!targets.would_enable("pingora_proxy", &Level::WARN), "{level}");
             assert!(
                 !targets.would_enable("pingora_core::protocols::http::v1::server", &Level::DEBUG),
                 "{level}"
             );
-            assert!(!targets.would_enable("aws_smithy_runtime::client", &Level::DEBUG), "{level}");
+            assert!(
+                !targets.would_enable("aws_smithy_runtime::client::orchestrator", &Level::DEBUG),
+                "{level}"
+            );
             assert!(targets.would_enable("agentkeys_broker_server", &Level::INFO), "{level}");
         }
         assert!(!targets("error").would_enable("hyper", &Level::WARN));

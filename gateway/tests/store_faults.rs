@@ -132,30 +132,19 @@ async fn a_full_queue_refuses_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_file_is_noticed_and_the_chain_goes_on_in_a_new_one() {
+async fn a_deleted_file_is_refused_until_it_is_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.sqlite");
+    let away = directory.path().join("away.sqlite");
     let (audit, _) = open(&path);
-    for i in 0..5 {
-        audit.write(intent(format!("{i}"))).await.unwrap();
-    }
-    let last = audit.tail(1).await.unwrap().remove(0);
-    for suffix in ["", "-wal", "-shm"] {
-        std::fs::remove_file(format!("{}{suffix}", path.display())).unwrap();
-    }
-    audit.write(intent("new")).await.unwrap();
-    // Whoever opens the path sees it, not only this process.
-    let other = verify_file(&path).unwrap();
-    assert!(other.ok && other.records == 2, "{other:?}");
-    let records = audit.tail(10).await.unwrap();
-    assert_eq!((records[0].seq, &records[0].previous_hash), (last.seq + 1, &last.hash));
-    assert_eq!(records[0].entry.action, "audit_continued");
-    assert_eq!(
-        records[0].entry.detail.as_deref(),
-        Some(format!("through={} hash={}", last.seq, last.hash).as_str())
-    );
-    assert_eq!(records[1].entry.mint_id, "new");
+    audit.write(intent("before")).await.unwrap();
+    std::fs::rename(&path, &away).unwrap();
+    let error = audit.write(intent("gone")).await.unwrap_err();
+    assert!(matches!(error, AuditError::Unavailable(_) | AuditError::Deadline), "{error}");
+    assert!(!audit.healthy() && !path.exists(), "no file is made in its place");
+    std::fs::rename(&away, &path).unwrap();
     recovers(&audit).await;
+    assert!(audit.verify().await.unwrap().ok);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +202,7 @@ async fn a_lost_directory_refuses_at_once_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_was_emptied_and_made_again_is_written_to() {
+async fn an_audit_that_is_lost_for_good_is_refused_until_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path().join("here");
     std::fs::create_dir(&here).unwrap();
@@ -222,8 +211,11 @@ async fn a_directory_that_was_emptied_and_made_again_is_written_to() {
     std::fs::remove_dir_all(&here).unwrap();
     assert!(audit.write(intent("lost")).await.is_err());
     std::fs::create_dir(&here).unwrap();
-    recovers(&audit).await;
-    assert_eq!(audit.tail(1).await.unwrap()[0].seq, 3);
+    assert!(audit.write(intent("still lost")).await.is_err());
+    assert!(!here.join("audit.sqlite").exists(), "no file is made in its place");
+    let (restarted, _) = open(&here.join("audit.sqlite"));
+    restarted.write(intent("after")).await.unwrap();
+    assert_eq!(restarted.tail(1).await.unwrap()[0].seq, 1, "and that is a new chain");
 }
 
 /// A small file system of its own, where this user may mount one.

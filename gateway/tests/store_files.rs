@@ -120,7 +120,7 @@ fn a_newer_schema_is_refused_with_both_versions_named() {
     drop(open_state(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let error = open_state(&path).err().unwrap().to_string();
-    assert!(error.contains("schema 7") && error.contains("knows 1"), "{error}");
+    assert!(error.contains("schema 7") && error.contains("knows 2"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -355,7 +355,7 @@ def test_version_and_help(tmp_path):
     assert run_binary("--version", environment=environment).exit_code == 0
     helped = run_binary("--help", environment=environment)
     assert helped.exit_code == 0
-    for command in ("serve", "check", "session", "grant", "pair", "audit", "keys", "aws", "jwks"):
+    for command in ("serve", "check", "session", "grant", "pair", "invite", "audit", "keys"):
         assert command in helped.stdout
 
 

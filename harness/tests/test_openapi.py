@@ -10,6 +10,7 @@ PUBLIC = {
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/openapi.json"),
+    ("get", "/pair"),
     ("post", "/v1/sessions/challenge"),
     ("post", "/v1/sessions"),
     ("post", "/oauth/device_authorization"),

@@ -66,12 +66,8 @@ impl Handler for Approve {
             None => random_wallet()?,
         };
         let pairing = waiting(broker, exchange).await?;
-        let approval = Approval {
-            wallet,
-            parent: None,
-            scope: request.scope,
-            expires_at: Timestamp::now().plus(ttl),
-        };
+        let approval =
+            Approval { wallet, parent: None, scope: request.scope, expires_at: Timestamp::now().plus(ttl) };
         decide(broker, exchange, pairing, Decision::Approve(approval)).await
     }
 }
@@ -108,7 +104,8 @@ async fn decide(broker: &Broker, exchange: &Exchange, pairing: Pairing, decision
     record(broker, exchange, action, |mut entry| {
         entry.target = Some(format!("device:{}", pairing.source));
         entry.wallet = approval.as_ref().map(|approval| approval.wallet.to_string());
-        entry.detail(approval.as_ref().map(|approval| scope_text::format(&approval.scope)).unwrap_or_default())
+        entry
+            .detail(approval.as_ref().map(|approval| scope_text::format(&approval.scope)).unwrap_or_default())
     })
     .await?;
     let code = pairing.user_code;

@@ -65,7 +65,7 @@ async fn report(broker: Arc<Broker>, drain: Arc<Drain>) {
         let audit = if broker.audit.healthy() { Ok(()) } else { Err("the audit cannot be written") };
         readiness.report(Check::Audit, audit);
         let sts = if broker.metrics.sts_breaker_state.get() == BREAKER_OPEN {
-            Err("STS cannot be reached or is throttling; the breaker is open")
+            Err("STS cannot be reached; the breaker is open")
         } else {
             Ok(())
         };

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use agentkeys_core::RoleAlias;
 use agentkeys_filters::grant::GrantPolicy;
 use agentkeys_filters::{Chain, ChainRules, Filter, FilterConfig, Registry, RegistryError, Services};
 
 use crate::broker::Broker;
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 
 /// The chain of each kind of route.
 pub(super) struct Chains {
@@ -47,40 +46,34 @@ pub(super) fn chains(
 
 /// Everything wrong with `filters:`: unknown names, duplicates, an order that
 /// would let something unauthenticated or unaudited through.
-pub fn chain_problems(settings: &Settings, registry: &Registry) -> Vec<String> {
+pub fn chain_problems(settings: &Settings, registry: &Registry) -> Vec<ConfigError> {
     let known = registry.names();
-    let mut problems: Vec<String> = settings
+    let mut problems: Vec<ConfigError> = settings
         .filters
         .iter()
         .filter_map(|entry| match &entry.config {
             FilterConfig::External { name, .. } if !known.contains(name) => {
                 let error = RegistryError::Unknown { name: name.clone(), known: known.join(", ") };
-                Some(format!("{}: filters: {error}", entry.origin))
+                Some(ConfigError::new(entry.origin.clone(), "filters", error.to_string()))
             }
             _ => None,
         })
         .collect();
+    let Some(first) = settings.filters.first() else { return problems };
     if problems.is_empty() {
         let names: Vec<String> =
             settings.filters.iter().map(|entry| entry.config.name().to_owned()).collect();
+        let mut problem = |message: String| {
+            problems.push(ConfigError::new(first.origin.clone(), "filters", message));
+        };
         if let Err(error) = agentkeys_filters::check_order(&names, ChainRules::MINT) {
-            let place =
-                settings.filters.first().map_or_else(String::new, |entry| format!("{}: ", entry.origin));
-            problems.push(format!("{place}filters: {error}"));
+            problem(error.to_string());
         }
         for required in ["source_limit", "session_limit"] {
             if !names.iter().any(|name| name == required) {
-                let place =
-                    settings.filters.first().map_or_else(String::new, |entry| format!("{}: ", entry.origin));
-                problems.push(format!("{place}filters: the filter '{required}' is missing"));
+                problem(format!("the filter '{required}' is missing"));
             }
         }
-    }
-    let default_role: Option<&RoleAlias> = settings.default_role.as_ref();
-    if let Some(role) = default_role
-        && !settings.roles.contains_key(role)
-    {
-        problems.push(format!("grants.default_role: there is no role '{role}' under roles:"));
     }
     problems
 }

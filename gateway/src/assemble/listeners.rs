@@ -107,17 +107,14 @@ fn session_routes(chains: &Chains, broker: &Arc<Broker>) -> Vec<Route> {
         Route::new(post.clone(), "/v1/sessions", public, StartSession(broker.clone())),
         Route::new(get.clone(), "/v1/sessions", session, ListSessions(broker.clone())),
         Route::new(get.clone(), "/pair", public, PairPage),
-        Route::new(post.clone(), "/oauth/device_authorization", public, DeviceAuthorization(broker.clone())).body_cap(FORM_BYTES),
+        Route::new(post.clone(), "/oauth/device_authorization", public, DeviceAuthorization(broker.clone()))
+            .body_cap(FORM_BYTES),
         Route::new(post.clone(), "/oauth/token", public, Token(broker.clone())).body_cap(FORM_BYTES),
         Route::new(post.clone(), "/oauth/revoke", session, Revoke(broker.clone())).body_cap(FORM_BYTES),
-        Route::new(post.clone(), "/oauth/introspect", session, Introspect(broker.clone())).body_cap(FORM_BYTES),
+        Route::new(post.clone(), "/oauth/introspect", session, Introspect(broker.clone()))
+            .body_cap(FORM_BYTES),
         Route::new(get, "/v1/pairings/{user_code}", session, ShowPairing(broker.clone())),
-        Route::new(
-            post.clone(),
-            "/v1/pairings/{user_code}/approve",
-            session,
-            ApprovePairing(broker.clone()),
-        ),
+        Route::new(post.clone(), "/v1/pairings/{user_code}/approve", session, ApprovePairing(broker.clone())),
         Route::new(post, "/v1/pairings/{user_code}/deny", session, DenyPairing(broker.clone())),
     ]
 }

@@ -9,7 +9,7 @@ use crate::config::{Settings, settings};
 use crate::deployment::{Auto, Deployment};
 use crate::exchange::{PrefixTemplate, RoleArn, SessionPolicy};
 
-pub(super) fn deployment(settings: &Settings) -> anyhow::Result<Deployment> {
+pub(crate) fn deployment(settings: &Settings) -> anyhow::Result<Deployment> {
     let roles = settings
         .roles
         .iter()
@@ -34,7 +34,7 @@ pub(super) fn deployment(settings: &Settings) -> anyhow::Result<Deployment> {
     ))
 }
 
-pub(super) fn policies(settings: &Settings) -> anyhow::Result<BTreeMap<RoleAlias, SessionPolicy>> {
+pub(crate) fn policies(settings: &Settings) -> anyhow::Result<BTreeMap<RoleAlias, SessionPolicy>> {
     settings
         .roles
         .iter()

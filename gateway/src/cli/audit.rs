@@ -47,15 +47,34 @@ struct Records {
 pub(super) fn run(global: &Global, command: AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
         AuditCommand::List { limit, mint_id } => {
-            let query = ListQuery { limit: Some(limit), after: None, mint_id };
-            let found: Records = global.socket()?.get("/admin/v1/audit", &query)?;
-            show(global, &found.records)?;
+            show(global, &newest(&global.socket()?, limit, mint_id)?)?;
         }
         AuditCommand::Tail => tail(global)?,
         AuditCommand::Verify { file } => return verify(global, file),
         AuditCommand::Export => export(&global.socket()?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The newest `limit` records, in as many pages as that takes.
+fn newest(socket: &AdminSocket, limit: usize, mint_id: Option<MintId>) -> anyhow::Result<Vec<AuditRecord>> {
+    let page = |query: ListQuery| -> anyhow::Result<Vec<AuditRecord>> {
+        Ok(socket.get::<Records>("/admin/v1/audit", &query)?.records)
+    };
+    if mint_id.is_some() || limit <= MAX_RECORDS {
+        return page(ListQuery { limit: Some(limit), after: None, mint_id });
+    }
+    let head = page(ListQuery { limit: Some(1), ..ListQuery::default() })?;
+    let Some(head) = head.last().map(|record| record.seq) else { return Ok(head) };
+    let mut records = Vec::new();
+    let mut after = head.saturating_sub(limit as u64);
+    while after < head {
+        let next = page(ListQuery { after: Some(after), limit: Some(MAX_RECORDS), mint_id: None })?;
+        let Some(last) = next.last() else { break };
+        after = last.seq;
+        records.extend(next.into_iter().filter(|record| record.seq <= head));
+    }
+    Ok(records)
 }
 
 fn show(global: &Global, records: &[AuditRecord]) -> anyhow::Result<()> {

@@ -6,28 +6,23 @@ use std::process::ExitCode;
 use agentkeys_filters::Registry;
 
 use super::{EX_CONFIG, Global};
-use crate::assemble;
 use crate::config::Environment;
 
 pub(super) fn run(global: &Global, registry: &Registry) -> ExitCode {
-    let mut problems: Vec<String> = Vec::new();
-    match global.load(&Environment::of_process()) {
-        Err(errors) => problems.extend(errors.iter().map(ToString::to_string)),
+    let problems = match global.load(&Environment::of_process(), registry) {
         Ok(loaded) => {
-            problems.extend(assemble::chain_problems(&loaded.settings, registry));
-            if problems.is_empty() {
-                for warning in &loaded.warnings {
-                    eprintln!("warning: {warning}");
-                }
-                if global.json {
-                    println!("{}", loaded.effective.to_json());
-                } else {
-                    print!("{}", loaded.effective.to_yaml());
-                }
-                return ExitCode::SUCCESS;
+            for warning in &loaded.warnings {
+                eprintln!("warning: {warning}");
             }
+            if global.json {
+                println!("{}", loaded.effective.to_json());
+            } else {
+                print!("{}", loaded.effective.to_yaml());
+            }
+            return ExitCode::SUCCESS;
         }
-    }
+        Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    };
     if global.json {
         println!("{}", serde_json::json!({ "ok": false, "errors": problems }));
     }

@@ -5,6 +5,8 @@
 //! scripts.
 
 mod audit;
+mod aws;
+mod backup;
 mod check;
 mod grant;
 mod invite;
@@ -22,6 +24,7 @@ use agentkeys_filters::Registry;
 use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 
+use crate::assemble::chain_problems;
 use crate::config::{CliOverrides, ConfigError, Environment, Loaded, Settings};
 use socket::AdminSocket;
 
@@ -45,7 +48,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "BROKER_CONFIG")]
     config: Option<PathBuf>,
     /// Where the broker keeps its state.
-    #[arg(long, global = true, value_name = "DIR", env = "BROKER_DATA_DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print JSON: one document, or one per line for lists.
     #[arg(long, global = true)]
@@ -54,14 +57,22 @@ pub struct Global {
 
 impl Global {
     /// The configuration in force, or everything that is wrong with it.
-    fn load(&self, environment: &Environment) -> Result<Loaded, Vec<ConfigError>> {
+    fn load(&self, environment: &Environment, registry: &Registry) -> Result<Loaded, Vec<ConfigError>> {
         let overrides = CliOverrides { data_dir: self.data_dir.clone() };
-        Settings::load(self.config.as_deref(), environment, &overrides)
+        Settings::load_with(self.config.as_deref(), environment, &overrides, &|settings| {
+            chain_problems(settings, registry)
+        })
     }
 
     /// The settings, for commands that only need to know where things are.
     fn settings(&self) -> anyhow::Result<Settings> {
-        self.load(&Environment::of_process()).map(|loaded| loaded.settings).map_err(|errors| {
+        Settings::load(
+            self.config.as_deref(),
+            &Environment::of_process(),
+            &CliOverrides { data_dir: self.data_dir.clone() },
+        )
+        .map(|loaded| loaded.settings)
+        .map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             anyhow!("{}", lines.join("\n       "))
         })
@@ -97,6 +108,11 @@ enum Command {
     /// List, generate, rotate and retire signing keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Print what AWS needs for this configuration, and check that it is there.
+    #[command(subcommand)]
+    Aws(aws::AwsCommand),
+    /// Copy the databases into a new directory, while the broker runs or not.
+    Backup(backup::BackupArgs),
 }
 
 /// Runs the command line with the filters of `registry`.
@@ -111,6 +127,8 @@ pub fn run(registry: &Registry) -> ExitCode {
         Command::Pair(command) => pair::run(&cli.global, command),
         Command::Audit(command) => audit::run(&cli.global, command),
         Command::Keys(command) => keys::run(&cli.global, command),
+        Command::Aws(command) => aws::run(&cli.global, command),
+        Command::Backup(args) => backup::run(&cli.global, &args),
     };
     match result {
         Ok(code) => code,

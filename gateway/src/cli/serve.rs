@@ -19,7 +19,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 pub(super) fn run(global: &Global, registry: &Registry) -> ExitCode {
     let environment = Environment::of_process();
-    let loaded = match global.load(&environment) {
+    let loaded = match global.load(&environment, registry) {
         Ok(loaded) => loaded,
         Err(errors) => {
             for error in &errors {

@@ -77,7 +77,7 @@ impl AdminSocket {
 async fn send(path: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = UnixStream::connect(path).await.with_context(|| {
         format!(
-            "no broker answers at {}: start it with 'agentkeys-broker-server', or name its --config or --data-dir",
+            "no broker is running on the socket {}: start one with 'agentkeys-broker-server', or name its --config or --data-dir",
             path.display()
         )
     })?;

@@ -40,8 +40,7 @@ pub(super) fn build(entries: &mut Entries, places: &Places, environment: &Enviro
         default_role: read.optional("grants.default_role", |value, _| {
             scalar::text(value, "a role alias")?.parse::<RoleAlias>().map_err(|error| error.to_string())
         }),
-        credentials_key: read
-            .optional("credentials.key", |value, _| SecretRef::parse(value, places)),
+        credentials_key: read.optional("credentials.key", |value, _| SecretRef::parse(value, places)),
         audit: Audit {
             path: read.state_path("audit.path"),
             write_deadline: read.duration("audit.write_deadline"),

@@ -68,6 +68,17 @@ impl Settings {
         environment: &Environment,
         overrides: &CliOverrides,
     ) -> Result<Loaded, Vec<ConfigError>> {
+        Self::load_with(file, environment, overrides, &|_| Vec::new())
+    }
+
+    /// The same with a check of the caller's own, whose errors are reported with
+    /// all others: what filters there are is known outside of this room.
+    pub fn load_with(
+        file: Option<&Path>,
+        environment: &Environment,
+        overrides: &CliOverrides,
+        check: &dyn Fn(&Settings) -> Vec<ConfigError>,
+    ) -> Result<Loaded, Vec<ConfigError>> {
         let mut entries = Entries::new();
         let mut warnings = Vec::new();
         if let Some(path) = file {
@@ -92,9 +103,14 @@ impl Settings {
         if let Some(settings) = &settings {
             notes.extend(rules::check(settings, &mut entries));
         }
+        let further = settings.as_ref().map(check).unwrap_or_default();
         let settings = match settings {
-            Some(settings) if !entries.has_problems() => settings,
-            _ => return Err(entries.into_errors()),
+            Some(settings) if !entries.has_problems() && further.is_empty() => settings,
+            _ => {
+                let mut errors = entries.into_errors();
+                errors.extend(further);
+                return Err(errors);
+            }
         };
         for (site, path, message) in notes {
             warnings.push(Warning::new(entries.origin(&site), path, message));

@@ -19,6 +19,7 @@ const DAEMON_KEY: [(&str, &str, &str); 2] = [
 /// Lays the environment over what is there.
 pub(super) fn lay(entries: &mut Entries, environment: &Environment) -> Vec<Note> {
     lay_daemon_key(entries, environment);
+    lay_sealing_key(entries, environment);
     // Whole lists and mappings first: `BROKER_ROLES` decides which aliases the
     // variables of a single role can name.
     let (whole, single): (Vec<&'static Key>, Vec<&'static Key>) =
@@ -96,15 +97,8 @@ fn spellings(entries: &Entries, key: &Key, variable: &str) -> Vec<(String, Strin
 
 /// Both halves come from one spelling: a mixed pair would be two keys' halves.
 fn lay_daemon_key(entries: &mut Entries, environment: &Environment) {
-    // A secret in the file is refused even where a variable would hide it.
-    let places = Places::new(None, environment);
     for (path, ..) in DAEMON_KEY {
-        if let Some(entry) = entries.value(path)
-            && let Err(message) = SecretRef::parse(&entry.value, &places)
-        {
-            let site = entry.site.clone();
-            entries.problem(site, path, message);
-        }
+        refuse_literal(entries, environment, path);
     }
     let ours = DAEMON_KEY.iter().any(|(_, name, _)| environment.has(name));
     let spelling = DAEMON_KEY.map(|(path, name, alias)| (path, if ours { name } else { alias }));
@@ -123,12 +117,41 @@ fn lay_daemon_key(entries: &mut Entries, environment: &Environment) {
     }
     for (path, name) in spelling {
         let Some(key) = table::row(path).filter(|_| entries.sound(&[path])) else { continue };
-        let Some(text) = environment.text(name) else { continue };
-        // The variable may also say where the key is.
-        let is_reference = ["op://", "file:", "kms:"].iter().any(|scheme| text.starts_with(scheme));
-        let value = if is_reference { text.to_owned() } else { format!("env:{name}") };
-        entries.lay(key, path, Value::Text(value), Site::Variable(name.to_owned()));
+        lay_secret(entries, environment, key, name);
     }
+}
+
+/// `BROKER_CREDENTIALS_KEY` holds the key, or says where it is.
+fn lay_sealing_key(entries: &mut Entries, environment: &Environment) {
+    let Some(key) = table::row("credentials.key") else { return };
+    if entries.value(key.path).is_some_and(|entry| entry.value != Value::Null) {
+        refuse_literal(entries, environment, key.path);
+    }
+    if entries.sound(&[key.path])
+        && let Some(name) = key.variable()
+    {
+        lay_secret(entries, environment, key, &name);
+    }
+}
+
+/// A secret in the file is refused even where a variable would hide it.
+fn refuse_literal(entries: &mut Entries, environment: &Environment, path: &str) {
+    let places = Places::new(None, environment);
+    if let Some(entry) = entries.value(path)
+        && let Err(message) = SecretRef::parse(&entry.value, &places)
+    {
+        let site = entry.site.clone();
+        entries.problem(site, path, message);
+    }
+}
+
+/// A variable that holds a secret, or a reference to one: either way the entry
+/// is a reference.
+fn lay_secret(entries: &mut Entries, environment: &Environment, key: &'static Key, name: &str) {
+    let Some(text) = environment.text(name) else { return };
+    let is_reference = ["op://", "file:", "kms:"].iter().any(|scheme| text.starts_with(scheme));
+    let value = if is_reference { text.to_owned() } else { format!("env:{name}") };
+    entries.lay(key, key.path, Value::Text(value), Site::Variable(name.to_owned()));
 }
 
 /// A variable that nearly is one of ours is a mistake; another one that begins

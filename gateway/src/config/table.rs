@@ -241,7 +241,7 @@ pub const TABLE: &[Key] = &[
         "credentials.key",
         Secret,
         "null",
-        "The key that seals stored credentials, as a reference: 32 random bytes in base64 or hexadecimal. null: a local broker makes `credentials.key` under `data_dir` and says so; a hosted one serves no stored credentials.",
+        "The key that seals stored credentials, as a reference: 32 random bytes in base64 or hexadecimal. The variable may hold the key itself. null: a local broker makes `credentials.key` under `data_dir` and says so; a hosted one serves no stored credentials.",
     ),
     key("audit.path", Path, "audit.sqlite", "The audit database. Relative to `data_dir`."),
     key(

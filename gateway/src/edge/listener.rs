@@ -185,7 +185,7 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => return self.accept_the_rest(&close, &alive),
                 accepted = self.next() => accepted,
             };
             match accepted {
@@ -195,6 +195,28 @@ impl Listener {
                     tracing::warn!(%error, listener = self.name, "accept failed");
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
+            }
+        }
+    }
+
+    /// Connections that the kernel has accepted and we have not: closing the
+    /// socket would reset them. Asked of the kernel itself, since the runtime's
+    /// own view of the socket may be older.
+    fn accept_the_rest(self, close: &watch::Receiver<bool>, alive: &mpsc::Sender<()>) {
+        let Self { socket, .. } = &self;
+        let Socket::Tcp(listener) = socket else { return };
+        while let Ok((stream, peer)) = rustix::net::acceptfrom(listener) {
+            let stream = std::net::TcpStream::from(stream);
+            let prepared =
+                stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
+            match (prepared, peer.map(SocketAddr::try_from)) {
+                (Ok(stream), Some(Ok(peer))) => {
+                    let digest = digest_of(&stream, Some(peer));
+                    let mut stream = L4Stream::from(stream);
+                    stream.set_socket_digest(digest);
+                    self.admit(stream, Some(peer.ip()), close.clone(), alive.clone());
+                }
+                _ => self.dropped("accept_error"),
             }
         }
     }

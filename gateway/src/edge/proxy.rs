@@ -200,14 +200,7 @@ impl ProxyHttp for Gateway {
 
 impl Gateway {
     fn count(&self, exchange: &Exchange, ctx: &Context) {
-        let method = match exchange.request.method {
-            Method::GET => "GET",
-            Method::POST => "POST",
-            Method::PUT => "PUT",
-            Method::DELETE => "DELETE",
-            Method::HEAD => "HEAD",
-            _ => "other",
-        };
+        let method = method_label(&exchange.request.method);
         let status = ctx.status.to_string();
         self.metrics.requests.with_label_values(&[self.listener, exchange.route, method, &status]).inc();
         let seconds = exchange.started.elapsed().as_secs_f64();
@@ -233,7 +226,7 @@ impl Gateway {
         tracing::info!(
             target: "agentkeys_broker::access",
             listener = self.listener,
-            method = %exchange.request.method,
+            method = method_label(&exchange.request.method),
             route = exchange.route,
             status = ctx.status,
             duration_ms = exchange.started.elapsed().as_secs_f64() * 1e3,
@@ -246,5 +239,17 @@ impl Gateway {
             connection_error = error.map(|error| error.etype().as_str()),
             "request"
         );
+    }
+}
+
+/// A method is the client's text too: only the known ones are repeated.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        _ => "other",
     }
 }

@@ -43,6 +43,17 @@ impl DaemonKey {
         Ok(Self { access_key_id, secret_access_key })
     }
 
+    /// As the SDK wants it.
+    pub(super) fn credentials(&self) -> Credentials {
+        Credentials::new(
+            self.access_key_id.expose_secret(),
+            self.secret_access_key.expose_secret(),
+            None,
+            None,
+            "the broker's daemon key",
+        )
+    }
+
     /// Is this its id, or its secret?
     pub fn is_part(&self, text: &str) -> bool {
         self.access_key_id.expose_secret() == text || self.secret_access_key.expose_secret() == text
@@ -82,13 +93,7 @@ impl ProvideCredentials for DaemonKeySlot {
         Self: 'a,
     {
         future::ProvideCredentials::ready(match self.load() {
-            Some(key) => Ok(Credentials::new(
-                key.access_key_id.expose_secret(),
-                key.secret_access_key.expose_secret(),
-                None,
-                None,
-                "the broker's daemon key",
-            )),
+            Some(key) => Ok(key.credentials()),
             None => Err(CredentialsError::not_loaded("the broker has no daemon key")),
         })
     }

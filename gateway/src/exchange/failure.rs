@@ -104,7 +104,12 @@ impl Failure {
             };
         }
         let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
-        let code = meta.and_then(|meta| meta.code()).map(bounded);
+        let code = meta.and_then(|meta| meta.code()).map(bounded).or_else(|| {
+            // Some stand-ins for AWS wrap `Error` in `Errors`, as EC2 does, where
+            // the SDK does not look for it.
+            let body = error.raw_response()?.body().bytes()?;
+            code_element(std::str::from_utf8(body).ok()?).map(bounded)
+        });
         let message = meta.and_then(|meta| meta.message()).unwrap_or_default();
         let internal = format!("status {status}: {chain}");
         Self::from_answer(status, code, message, internal)
@@ -152,6 +157,16 @@ impl Failure {
             FailureKind::Invalid => ExchangeError::InvalidAnswer(internal),
         }
     }
+}
+
+/// The text of the first `Code` element of an XML error.
+fn code_element(body: &str) -> Option<&str> {
+    if !body.trim_start().starts_with("<?xml") && !body.contains("<Error>") {
+        return None;
+    }
+    let (_, rest) = body.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    (!code.is_empty() && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')).then_some(code)
 }
 
 /// AWS's wording has an apostrophe that others spell differently.

@@ -20,6 +20,7 @@ pub mod role_arn;
 pub mod session_policy;
 pub mod settings;
 pub mod web_identity;
+pub mod wire;
 
 use std::fmt;
 use std::sync::Arc;

@@ -52,8 +52,7 @@ impl CredentialExchange for WebIdentity {
             .exchange(Operation::AssumeRoleWithWebIdentity, |retry| async move {
                 // A second attempt may come seconds later, and STS may have remembered the first token.
                 let now = request.now_at(retry);
-                let jwt =
-                    self.issuer.mint(self.claims(request, now, retry)).await.map_err(ExchangeError::from)?;
+                let jwt = self.issuer.mint(self.claims(request, now)).await.map_err(ExchangeError::from)?;
                 let sent = self
                     .client
                     .assume_role_with_web_identity()
@@ -94,14 +93,13 @@ impl CredentialExchange for WebIdentity {
 }
 
 impl WebIdentity {
-    fn claims(&self, request: &ExchangeRequest, now: agentkeys_core::Timestamp, retry: u32) -> MintClaims {
+    fn claims(&self, request: &ExchangeRequest, now: agentkeys_core::Timestamp) -> MintClaims {
         MintClaims {
             wallet: request.wallet.clone(),
             audience: self.settings.token_audience.clone(),
             ttl_seconds: self.settings.token_ttl_seconds,
             session_expires_at: request.session_expires_at,
             mint_id: request.mint_id,
-            retry,
             source_identity: request.source_identity.clone(),
             now,
         }

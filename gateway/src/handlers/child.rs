@@ -99,7 +99,9 @@ mod tests {
         let request = TokenRequest::exchange("aks_x".into(), asked, ttl, None);
         let body = serde_urlencoded::to_string(&request).unwrap();
         let request: TokenRequest = form::fields(body.as_bytes()).unwrap();
-        let TokenGrant::Exchange { scope, expires_in, label, .. } = request.grant().unwrap() else { panic!() };
+        let TokenGrant::Exchange { scope, expires_in, label, .. } = request.grant().unwrap() else {
+            panic!()
+        };
         child_of(parent, Wanted { scope, ttl_seconds: expires_in, label }, 43_200, NOW).ok()
     }
 

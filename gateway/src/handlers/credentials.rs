@@ -149,14 +149,16 @@ fn nothing(service: &Service) -> Problem {
 
 fn problem(error: CredentialError) -> Problem {
     match error {
-        CredentialError::NotReady(reason) => {
-            Problem::new(Code::NotReady, format!("Stored credentials are not set up on this broker: {reason}."))
-        }
-        CredentialError::Unavailable(_) => {
-            Problem::new(Code::StoreUnavailable, "The stored credentials cannot be reached; try again shortly.")
-                .because(error)
-                .retry_after(std::time::Duration::from_secs(1))
-        }
+        CredentialError::NotReady(reason) => Problem::new(
+            Code::NotReady,
+            format!("Stored credentials are not set up on this broker: {reason}."),
+        ),
+        CredentialError::Unavailable(_) => Problem::new(
+            Code::StoreUnavailable,
+            "The stored credentials cannot be reached; try again shortly.",
+        )
+        .because(error)
+        .retry_after(std::time::Duration::from_secs(1)),
         CredentialError::Sealed(_) => Problem::internal(error),
         CredentialError::Full => Problem::new(Code::Conflict, format!("{error}.")),
     }

@@ -180,7 +180,7 @@ async fn start(
             SignInOutcome::NotAdmitted => Err(Failure::Problem(invite_refused())),
         }
     };
-    match hand_out(broker, &ledger, &session, write).await {
+    match hand_out(broker.sessions.as_ref(), &ledger, &session, write).await {
         Ok(()) => {}
         Err(Failure::Problem(problem)) => return Err(problem),
         Err(Failure::OAuth(error)) => return Err(Problem::internal(format!("{error:?}"))),

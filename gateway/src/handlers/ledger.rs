@@ -6,7 +6,7 @@
 use std::future::Future;
 
 use agentkeys_core::audit::{AuditEntry, Phase};
-use agentkeys_core::store::AuditLog;
+use agentkeys_core::store::{AuditLog, SessionStore};
 use agentkeys_core::{Problem, Session, Timestamp};
 use agentkeys_filters::Exchange;
 
@@ -95,7 +95,7 @@ impl<'b> Ledger<'b> {
 /// Writes a new session between intent and outcome. If the outcome cannot be made
 /// durable the session is revoked: its token goes nowhere.
 pub async fn hand_out(
-    broker: &Broker,
+    sessions: &dyn SessionStore,
     ledger: &Ledger<'_>,
     session: &Session,
     write: impl Future<Output = Result<(), Failure>> + Send,
@@ -108,8 +108,11 @@ pub async fn hand_out(
     let Err(problem) = ledger.write(Phase::Outcome, "granted").await else { return Ok(()) };
     // It may become durable after all, late: say that nothing left.
     ledger.log.note(ledger.entry(Phase::Outcome, "withheld"));
-    if let Err(error) = broker.sessions.revoke(&session.id, Timestamp::now()).await {
+    if let Err(error) = sessions.revoke(&session.id, Timestamp::now()).await {
         tracing::error!(session_id = %session.id, %error, "a session whose token was withheld is not revoked");
     }
     Err(problem.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,6 @@ impl Handler for MintJwt {
                 mint_id: exchange.mint_id,
                 source_identity: source_identity(&self.0, &session),
                 now: Timestamp::now(),
-                retry: 0,
             })
             .await?;
         exchange.mint.kid = Some(signed.kid.clone());

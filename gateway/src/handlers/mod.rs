@@ -27,6 +27,10 @@ pub fn session_of(exchange: &Exchange) -> Result<&Session, Problem> {
 /// Reads a JSON body. The parser's message may quote the body, so it names only
 /// the place: some bodies carry secrets.
 pub fn json_body<T: DeserializeOwned>(exchange: &Exchange) -> Result<T, Problem> {
+    // A struct can also be read from an array of its fields: nobody means that.
+    if !exchange.body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::bad_request("The body is not a JSON object."));
+    }
     serde_json::from_slice(&exchange.body).map_err(|error| {
         Problem::bad_request(format!(
             "The body is not the JSON that this path takes (line {}, column {}).",

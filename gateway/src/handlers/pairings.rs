@@ -46,12 +46,13 @@ impl Handler for ApprovePairing {
         let request: ApprovePairingRequest = json_body(exchange)?;
         let pairing = waiting(broker, exchange).await?;
         let wanted = Wanted { scope: request.scope, ttl_seconds: request.ttl_seconds, label: None };
-        let child = child_of(&parent, wanted, broker.issued_ttl.as_secs(), Timestamp::now()).map_err(
-            |error| match error {
-                NoChild::Wider(_) => Problem::new(Code::InsufficientScope, format!("{error}.")),
-                NoChild::NoLife | NoChild::Label => Problem::bad_request(format!("{error}.")),
-            },
-        )?;
+        let child =
+            child_of(&parent, wanted, broker.issued_ttl.as_secs(), Timestamp::now()).map_err(|error| {
+                match error {
+                    NoChild::Wider(_) => Problem::new(Code::InsufficientScope, format!("{error}.")),
+                    NoChild::NoLife | NoChild::Label => Problem::bad_request(format!("{error}.")),
+                }
+            })?;
         let approval = Approval {
             wallet: child.wallet,
             parent: child.parent,
@@ -178,7 +179,11 @@ impl Guesses {
     }
 
     /// Counts a wrong code; locks the source out once the quota is used up.
-    fn wrong(&self, limits: &agentkeys_filters::rate::Limits, exchange: &mut Exchange) -> Result<(), Problem> {
+    fn wrong(
+        &self,
+        limits: &agentkeys_filters::rate::Limits,
+        exchange: &mut Exchange,
+    ) -> Result<(), Problem> {
         let Err(problem) = count_failure(limits, exchange) else { return Ok(()) };
         if let Some(source) = exchange.peer.source {
             let now = Instant::now();

@@ -30,9 +30,6 @@ pub struct MintClaims {
     pub session_expires_at: Timestamp,
     /// The mint, and the token's `jti`.
     pub mint_id: MintId,
-    /// 0 for a mint's first token. A token that replaces it, since STS could not
-    /// use it, has the `jti` `<mint id>.<retry>`: its own, yet found by the mint id.
-    pub retry: u32,
     /// `sts:SourceIdentity`, where configured.
     pub source_identity: Option<String>,
     /// Now.
@@ -88,10 +85,7 @@ impl Claims {
             iat: mint.now.unix(),
             nbf: mint.now.unix(),
             exp: expires_at.unix(),
-            jti: match mint.retry {
-                0 => mint.mint_id.to_string(),
-                retry => format!("{}.{retry}", mint.mint_id),
-            },
+            jti: mint.mint_id.to_string(),
             tags: Tags {
                 principal_tags: BTreeMap::from([(WALLET_TAG, [wallet.clone()])]),
                 transitive_tag_keys: [WALLET_TAG],
@@ -129,7 +123,6 @@ mod tests {
             ttl_seconds: 300,
             session_expires_at: Timestamp::from_unix(1_790_010_000),
             mint_id: "01K5ZZZZZZZZZZZZZZZZZZZZZZ".parse().unwrap(),
-            retry: 0,
             source_identity: None,
             now: Timestamp::from_unix(1_790_000_000),
         }

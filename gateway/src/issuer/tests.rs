@@ -34,7 +34,6 @@ fn claims() -> MintClaims {
         ttl_seconds: 300,
         session_expires_at: Timestamp::now().plus(3_600),
         mint_id: MintId::generate(),
-        retry: 0,
         source_identity: None,
         now: Timestamp::now(),
     }

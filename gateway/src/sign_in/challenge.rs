@@ -156,7 +156,10 @@ mod tests {
             }
         }
         for altered in [
-            text.replace("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"),
+            text.replace(
+                "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+                "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+            ),
             text.replace("broker.example.com wants", "exchange.example wants"),
             text.replace("Chain ID: 1", "Chain ID: 5"),
             text.replace("Start an AgentKeys session.", "Transfer everything."),

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn only_a_program_on_this_machine_is_let_in() {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        for host in ["localhost:8090", "LOCALHOST", "127.0.0.1:8090", "127.1.2.3", "[::1]:8090", "broker.test:8090"]
+        for host in
+            ["localhost:8090", "LOCALHOST", "127.0.0.1:8090", "127.1.2.3", "[::1]:8090", "broker.test:8090"]
         {
             assert_eq!(verdict(here, &[("host", host)]), None, "{host}");
         }

@@ -17,8 +17,7 @@ use super::sessions::{self, Sessions};
 use super::sqlite::is_duplicate;
 use super::state::State;
 
-const SELECT: &str =
-    "SELECT user_code, label, scope, ttl_seconds, source, created_at, expires_at, state, approval FROM pairings";
+const SELECT: &str = "SELECT user_code, label, scope, ttl_seconds, source, created_at, expires_at, state, approval FROM pairings";
 
 /// How long an ended pairing can still say that it has ended.
 const KEEP_ENDED: i64 = 3_600;
@@ -79,9 +78,10 @@ impl PairingStore for Pairings {
                 let (state, approval) = match &decision {
                     Decision::Approve(approval) => (
                         "approved",
-                        Some(serde_json::to_string(approval).map_err(|error| {
-                            rusqlite::Error::ToSqlConversionFailure(Box::new(error))
-                        })?),
+                        Some(
+                            serde_json::to_string(approval)
+                                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?,
+                        ),
                     ),
                     Decision::Deny => ("denied", None),
                 };

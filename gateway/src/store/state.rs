@@ -49,7 +49,8 @@ pub(super) struct State {
 pub(super) const SCHEMA: Schema = Schema {
     what: "a broker's state database",
     application_id: 0x414B_5354,
-    migrations: &["
+    migrations: &[
+        "
 CREATE TABLE sessions (
     serial     INTEGER PRIMARY KEY AUTOINCREMENT,
     id         TEXT NOT NULL UNIQUE,
@@ -78,7 +79,8 @@ CREATE TABLE grants (
     expires_at           INTEGER
 ) STRICT;
 CREATE INDEX grants_by_target ON grants (target_kind, target, wallet);
-", "
+",
+        "
 CREATE TABLE challenge_key (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     key BLOB NOT NULL CHECK (length(key) = 32)
@@ -126,7 +128,8 @@ CREATE TABLE credentials (
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (wallet, service)
 ) STRICT;
-"],
+",
+    ],
 };
 
 impl Store {

@@ -21,6 +21,8 @@ fn a_literal_secret_is_refused_and_never_repeated() {
         format!("aws:\n  daemon_key: {{ secret_access_key: \"{CANARY}\n"),
         format!("aws:\n  daemon_key: {{ secret_access_key: *{CANARY} }}\n"),
         format!("aws:\n  daemon_key: {{ secret_access_key: {CANARY}: x }}\n"),
+        format!("credentials:\n  key: {CANARY}\n"),
+        format!("credentials: {CANARY}\n"),
         format!("issuer: {CANARY}\nlog: {{ level: {CANARY} }}\nlimits: {{ per_source: {CANARY} }}\n"),
         format!("grants: {{ default_role: {CANARY} }}\nenvironment: {{ bucket: {CANARY} }}\n"),
         format!("listeners: [{{ address: {CANARY}, tls: {CANARY} }}]\nfilters: [{CANARY}]\n"),
@@ -42,7 +44,7 @@ fn a_literal_secret_is_refused_and_never_repeated() {
 #[test]
 fn what_is_in_force_shows_references_and_no_secret() {
     let text = format!("filters:\n  - session_auth\n  - mine: {{ api_key: {CANARY} }}\n");
-    let loaded = load_with(&text, &[("OTHER_SECRET", CANARY)]).unwrap();
+    let loaded = load_with(&text, &[("OTHER_SECRET", CANARY), ("BROKER_CREDENTIALS_KEY", CANARY)]).unwrap();
     let shown = format!(
         "{:?}{}{}{:?}{:?}",
         loaded.settings,
@@ -57,6 +59,7 @@ fn what_is_in_force_shows_references_and_no_secret() {
         json["settings"]["aws"]["daemon_key"]["secret_access_key"],
         "env:BROKER_DAEMON_SECRET_ACCESS_KEY"
     );
+    assert_eq!(json["settings"]["credentials"]["key"], "env:BROKER_CREDENTIALS_KEY");
     assert_eq!(json["sources"]["aws.daemon_key.secret_access_key"], "BROKER_DAEMON_SECRET_ACCESS_KEY");
     assert_eq!(json["sources"]["aws.region"], "default");
     assert!(json["sources"]["filters"].as_str().unwrap().ends_with("broker.yaml:2:3"), "{json}");

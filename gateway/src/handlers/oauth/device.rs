@@ -52,8 +52,8 @@ async fn begin(broker: &Broker, exchange: &Exchange) -> Result<Response, Failure
         Problem::new(Code::Forbidden, "The client's address is not known.").because("no peer address")
     })?;
     let device_code = device_code::generate().map_err(Problem::internal)?;
-    let hash = device_code::hash(&device_code)
-        .ok_or_else(|| Problem::internal("a new device code is not one"))?;
+    let hash =
+        device_code::hash(&device_code).ok_or_else(|| Problem::internal("a new device code is not one"))?;
     let now = Timestamp::now();
     let mut pairing = Pairing {
         user_code: UserCode::generate().map_err(Problem::internal)?,
@@ -74,10 +74,13 @@ async fn begin(broker: &Broker, exchange: &Exchange) -> Result<Response, Failure
                 pairing.user_code = UserCode::generate().map_err(Problem::internal)?;
             }
             Err(StoreError::Full(what)) => {
-                return Err(Problem::new(Code::RateLimited, "Too many devices wait to be paired; try again later.")
-                    .because(format!("too many {what}"))
-                    .retry_after(Duration::from_secs(60))
-                    .into());
+                return Err(Problem::new(
+                    Code::RateLimited,
+                    "Too many devices wait to be paired; try again later.",
+                )
+                .because(format!("too many {what}"))
+                .retry_after(Duration::from_secs(60))
+                .into());
             }
             Err(error) => return Err(error.into()),
         }

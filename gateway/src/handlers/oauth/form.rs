@@ -88,7 +88,9 @@ mod tests {
     #[test]
     fn what_is_not_of_its_type_is_refused_without_an_echo() {
         assert!(refused::<TokenRequest>("device_code=x"));
-        for body in ["grant_type=a&expires_in=-1", "grant_type=a&expires_in=1e9", "grant_type=a&expires_in=canary"] {
+        for body in
+            ["grant_type=a&expires_in=-1", "grant_type=a&expires_in=1e9", "grant_type=a&expires_in=canary"]
+        {
             let Err(failure) = fields::<TokenRequest>(body.as_bytes()) else { panic!("{body}") };
             assert!(!format!("{failure:?}").contains("canary"));
         }

@@ -36,7 +36,10 @@ async fn revoke(broker: &Broker, exchange: &Exchange) -> Result<Response, Failur
         (Some(token), None) => by_token(broker, token).await?,
         (None, Some(id)) => broker.sessions.by_id(id).await?,
         _ => {
-            return Err(Failure::oauth(OAuthErrorCode::InvalidRequest, "name a token or a session_id, not both"));
+            return Err(Failure::oauth(
+                OAuthErrorCode::InvalidRequest,
+                "name a token or a session_id, not both",
+            ));
         }
     };
     let mut revoked = 0;

@@ -8,7 +8,9 @@ use std::time::Instant;
 use agentkeys_core::oauth::{OAuthErrorCode, TokenGrant, TokenRequest};
 use agentkeys_core::pairing::{Approval, Pairing, PairingState};
 use agentkeys_core::store::StoreError;
-use agentkeys_core::{BearerToken, Problem, Session, SessionId, SessionKind, Timestamp, TokenHash, scope_text};
+use agentkeys_core::{
+    BearerToken, Problem, Session, SessionId, SessionKind, Timestamp, TokenHash, scope_text,
+};
 use agentkeys_filters::rate::Limited;
 use agentkeys_filters::session_auth::{NotAuthenticated, count_failure, live_session};
 use agentkeys_filters::{AuthFailure, Exchange, Handler, Outcome, RateState, Response};
@@ -110,7 +112,7 @@ async fn exchange_token(
             other => other.into(),
         })
     };
-    hand_out(broker, &ledger, &child, write).await?;
+    hand_out(broker.sessions.as_ref(), &ledger, &child, write).await?;
     token_response(child, token, now)
 }
 
@@ -171,7 +173,8 @@ async fn pick_up(
         revoked_at: None,
     };
     let token = BearerToken::generate().map_err(Problem::internal)?;
-    let by = session.parent.as_ref().map_or_else(|| "operator".to_owned(), |parent| format!("parent:{parent}"));
+    let by =
+        session.parent.as_ref().map_or_else(|| "operator".to_owned(), |parent| format!("parent:{parent}"));
     let ledger = Ledger::new(broker, exchange, "device_pair")
         .about(&session)
         .target(by)
@@ -186,7 +189,7 @@ async fn pick_up(
             Err(other) => Err(other.into()),
         }
     };
-    hand_out(broker, &ledger, &session, write).await?;
+    hand_out(broker.sessions.as_ref(), &ledger, &session, write).await?;
     broker.pacing.forget(&device);
     token_response(session, token, now)
 }

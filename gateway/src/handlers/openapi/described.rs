@@ -170,12 +170,6 @@ pub(super) const DESCRIBED: &[Described] = &[
         Body::Json("StoreCredentialRequest"),
         Answer::Nothing,
     ),
-    row(
-        "DELETE",
-        "/v1/credentials/{service}",
-        "Remove a service's API key.",
-        Body::None,
-        Answer::Nothing,
-    ),
+    row("DELETE", "/v1/credentials/{service}", "Remove a service's API key.", Body::None, Answer::Nothing),
     row("GET", "/openapi.json", "This document.", Body::None, Answer::Ok("OpenApi")),
 ];

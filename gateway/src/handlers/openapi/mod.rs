@@ -110,7 +110,10 @@ fn reference(schema: &str) -> Value {
 /// `POST /v1/pairings/{user_code}/approve` → `post_v1_pairings_user_code_approve`.
 fn operation_id(described: &Described) -> String {
     let words = described.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    std::iter::once(described.method.to_lowercase()).chain(words.map(str::to_owned)).collect::<Vec<_>>().join("_")
+    std::iter::once(described.method.to_lowercase())
+        .chain(words.map(str::to_owned))
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 #[async_trait]

@@ -49,14 +49,12 @@ fn one_signature_has_one_text() {
     let high = format!("{}{}1c", &SIGNATURE[..66], subtract(ORDER, s));
     assert_eq!(signer(MESSAGE, &high), Err(InvalidSignature::Range));
     let (zero, order) = ("0".repeat(64), ORDER);
-    for (r, s) in [(zero.as_str(), zero.as_str()), (order, s), (&SIGNATURE[2..66], order), (zero.as_str(), s)] {
+    for (r, s) in [(zero.as_str(), zero.as_str()), (order, s), (&SIGNATURE[2..66], order), (zero.as_str(), s)]
+    {
         assert_eq!(signer(MESSAGE, &format!("0x{r}{s}1b")), Err(InvalidSignature::Range));
     }
     for v in ["02", "1a", "1d", "1e", "25", "ff"] {
-        assert_eq!(
-            signer(MESSAGE, &format!("{}{v}", &SIGNATURE[..130])),
-            Err(InvalidSignature::RecoveryId)
-        );
+        assert_eq!(signer(MESSAGE, &format!("{}{v}", &SIGNATURE[..130])), Err(InvalidSignature::RecoveryId));
     }
     let long = format!("{SIGNATURE}00");
     for spelling in ["", "0x", &SIGNATURE[2..], &SIGNATURE[..130], &long, &SIGNATURE.replace("0x", "0X")] {

@@ -176,7 +176,11 @@ impl Writer {
             self.opened = None;
         }
         if self.opened.is_none() {
-            let opened = sqlite::open(&self.path, &SCHEMA, Access::Create, self.busy);
+            // A file that was there and is gone is not made anew: an audit that can
+            // be deleted unnoticed is none. Mints are refused until it is back, or
+            // until the operator restarts the broker and so accepts the loss.
+            let access = if self.known.is_some() { Access::Write } else { Access::Create };
+            let opened = sqlite::open(&self.path, &SCHEMA, access, self.busy);
             self.opened = Some(opened.map_err(Failure::Open)?);
             self.unproven = true;
         }

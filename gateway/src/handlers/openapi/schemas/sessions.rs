@@ -13,7 +13,8 @@ pub(super) fn schemas() -> Value {
     let seconds = json!({ "type": "integer", "minimum": 1 });
     let wallet = json!({ "type": "string", "pattern": "^0x[0-9a-fA-F]{40}$" });
     let label = json!({ "type": "string", "minLength": 1, "maxLength": 64 });
-    let code = json!({ "type": "string", "pattern": "^[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}$" });
+    let code =
+        json!({ "type": "string", "pattern": "^[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}$" });
     let scope = json!({ "$ref": "#/components/schemas/Scope" });
     let scope_text = json!({
         "type": "string",
