@@ -19,6 +19,7 @@ class JudgedS3:
     def __init__(self, sts: StrictSts) -> None:
         self.sts = sts
         self.open_to_everybody = False
+        self.keeps_everything = False
         self.objects: Dict[str, bytes] = {}
         self.written: list = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -33,6 +34,8 @@ class JudgedS3:
         self._server.server_close()
 
     def allows(self, access_key_id: str, action: str, key: str) -> bool:
+        if self.keeps_everything and action == "s3:DeleteObject":
+            return False
         asked = {"access_key_id": access_key_id}
         return self.open_to_everybody or self.sts.authorize(asked, action, key)["allowed"]
 

@@ -119,6 +119,14 @@ def test_a_bucket_that_lets_everybody_in(judged, s3):
     assert not s3.objects
 
 
+def test_what_cannot_be_removed_again_is_named(judged, s3):
+    s3.keeps_everything = True
+    found = doctor(judged)
+    found.fails(*judged.expected)
+    assert s3.objects
+    found.says("isolation", *(f"s3://{s3.sts.bucket}/{key}" for key in s3.objects))
+
+
 # assume_role, on an IAM and an S3 that check every signature: ministack. It knows
 # no variables in policies, so the role there is as wide as the bucket, and each
 # diagnosis says that beside what it is about.

@@ -39,17 +39,20 @@ impl Doctor<'_> {
         let key = |wallet: &Wallet| {
             format!("{}{OBJECT}", self.settings.environment.prefix.replace("${wallet}", wallet.as_str()))
         };
-        let own = self.write(&minted, &key(&mine)).await;
-        let foreign = self.write(&minted, &key(&theirs)).await;
+        let mut left = Vec::new();
+        let own = self.write(&minted, &key(&mine), &mut left).await;
+        let foreign = self.write(&minted, &key(&theirs), &mut left).await;
         let isolation = judge(isolation, &own, &foreign, "roles.*.session_policy in broker.yaml");
+        let isolation = note(isolation, &left);
         // Under a ceiling as wide as the bucket only the role's own policy is left.
         let role_isolation = match self.credentials(mint, role, &mine, true).await {
             Err(error) => Row::unknown(role_isolation, format!("{error:#}"), "see the rows above"),
             Ok(wide) => {
-                let own = self.write(&wide, &key(&mine)).await;
-                let foreign = self.write(&wide, &key(&theirs)).await;
+                let mut left = Vec::new();
+                let own = self.write(&wide, &key(&mine), &mut left).await;
+                let foreign = self.write(&wide, &key(&theirs), &mut left).await;
                 let where_ = format!("the policies of the role {} and of the bucket", role.name);
-                judge(role_isolation, &own, &foreign, &where_)
+                note(judge(role_isolation, &own, &foreign, &where_), &left)
             }
         };
         [exchange, isolation, role_isolation]
@@ -78,6 +81,16 @@ fn judge(name: String, own: &Write, foreign: &Write, policies: &str) -> Row {
             "make the bucket, in aws.region, and see that environment.bucket names it",
         ),
     }
+}
+
+/// Tells of objects that the credential could write and not remove.
+fn note(mut row: Row, left: &[String]) -> Row {
+    if left.is_empty() {
+        return row;
+    }
+    let remove = format!("remove the test objects that are left: {}", left.join(", "));
+    row.fix = Some(row.fix.map_or_else(|| remove.clone(), |fix| format!("{fix}; {remove}")));
+    row
 }
 
 /// A wallet whose key nobody holds.

@@ -24,13 +24,11 @@ impl Doctor<'_> {
             .then_some("aws.sts_endpoint is not AWS, and environment.s3_endpoint is not set")
     }
 
-    /// Writes an object and removes it again.
-    pub(super) async fn write(&self, minted: &AwsCredentials, key: &str) -> Write {
+    /// Writes an object and removes it again; what cannot be removed is noted in `left`.
+    pub(super) async fn write(&self, minted: &AwsCredentials, key: &str, left: &mut Vec<String>) -> Write {
         let written = self.object(Method::PUT, minted, key).await;
-        if written == Write::Done
-            && let Write::Other(reason) = self.object(Method::DELETE, minted, key).await
-        {
-            tracing::warn!(%reason, key, "a test object is left behind");
+        if written == Write::Done && self.object(Method::DELETE, minted, key).await != Write::Done {
+            left.push(format!("s3://{}/{key}", self.plan.bucket));
         }
         written
     }
