@@ -45,10 +45,10 @@ pub async fn attach(cdp_url: &str) -> Result<Messages, BrowserError> {
     });
     tokio::spawn(async move {
         while let Some(Ok(message)) = stream.next().await {
-            if let Message::Text(text) = message {
-                if received.send(text.to_string()).await.is_err() {
-                    break;
-                }
+            if let Message::Text(text) = message
+                && received.send(text.to_string()).await.is_err()
+            {
+                break;
             }
         }
     });

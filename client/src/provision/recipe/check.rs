@@ -105,10 +105,10 @@ impl Recipe {
                 Action::Read(read) => Some(&read.save),
                 _ => None,
             };
-            if let Some(name) = saved {
-                if !values::is_name(name) || !known.insert(name) {
-                    return Err(wrong(format!("{name:?} is not a name, or is there already")));
-                }
+            if let Some(name) = saved
+                && (!values::is_name(name) || !known.insert(name))
+            {
+                return Err(wrong(format!("{name:?} is not a name, or is there already")));
             }
         }
         if !known.contains(KEY) {
