@@ -21,6 +21,8 @@ if [[ ${BASH_SOURCE[0]} != "$0" ]]; then
   return 1
 fi
 set -euo pipefail
+# An `eval` of nothing would succeed; so that `&&` after it stops, it gets this.
+trap '[[ $? == 0 ]] || echo false' EXIT
 
 agentkeys=${AGENTKEYS_BIN:-agentkeys}
 
@@ -35,8 +37,9 @@ fail() {
 field() {
   local pattern="\"$1\":\"([^\"]*)\"" plain='^[A-Za-z0-9._/@:+-]+$'
   [[ $answer =~ $pattern ]] || return 1
-  [[ ${BASH_REMATCH[1]} =~ $plain ]] || fail "the broker's $1 is not a plain word"
-  printf '%s\n' "${BASH_REMATCH[1]}"
+  local value=${BASH_REMATCH[1]}
+  [[ $value =~ $plain ]] || fail "the broker's $1 is not a plain word"
+  printf '%s\n' "$value"
 }
 
 need() { field "$1" || fail "the broker's answer has no $1"; }

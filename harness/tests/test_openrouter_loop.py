@@ -9,19 +9,22 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
 import pytest
 
-from brokerlib import REPOSITORY, Broker, binary
+from brokerlib import REPOSITORY, Broker
 from expect import new_wallet
 from http_client import Client
 from lookalike.mail import Inbound, code_message
 from lookalike.site import Lookalike
 from peers.ports import free_port
+from peers.process import http_answers, wait_until
 from peers.seaweedfs import SeaweedFS
 
 DOMAIN = "bots.example.dev"
@@ -161,8 +164,6 @@ def models(site: Lookalike, key: str) -> int:
 
 
 def profiles() -> set:
-    import tempfile
-
     return set(Path(tempfile.gettempdir()).glob("agentkeys-browser-*"))
 
 
@@ -237,6 +238,14 @@ class Watched:
         self.environments: set = set()
 
     def look(self) -> None:
+        for pid in self.descendants():
+            try:
+                self.arguments.add(Path(f"/proc/{pid}/cmdline").read_text(errors="replace"))
+                self.environments.add(Path(f"/proc/{pid}/environ").read_text(errors="replace"))
+            except OSError:
+                continue
+
+    def descendants(self) -> List[int]:
         parents: Dict[int, int] = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -244,13 +253,7 @@ class Watched:
                     parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
                 except (OSError, IndexError):
                     continue
-        for pid in parents:
-            if self._descends(pid, parents):
-                try:
-                    self.arguments.add(Path(f"/proc/{pid}/cmdline").read_text(errors="replace"))
-                    self.environments.add(Path(f"/proc/{pid}/environ").read_text(errors="replace"))
-                except OSError:
-                    continue
+        return [pid for pid in parents if self._descends(pid, parents)]
 
     def _descends(self, pid: int, parents: Dict[int, int]) -> bool:
         while pid in parents and pid > 1:
@@ -297,6 +300,38 @@ def test_a_button_that_moved_is_named_and_mended_in_the_file(developer, site):
     assert 'step 5 "sign up"' in done.stderr and "button.moved was not seen" in done.stderr, done.stderr
 
 
+def test_a_key_that_cannot_be_proved_is_not_stored_and_not_lost(developer, site):
+    text = developer.recipe.read_text().replace("${api}/v1/models", "${api}/v1/nothing")
+    developer.recipe.write_text(text)
+    done = developer.provision()
+    assert done.returncode == 1 and "answers 404" in done.stderr, done.stderr
+    kept = developer.home / ".agentkeys" / "unstored" / "openrouter"
+    assert str(kept) in done.stderr and kept.stat().st_mode & 0o077 == 0
+    assert [kept.read_text()] == site.keys() and kept.read_text() not in done.stdout + done.stderr
+    assert developer.run("read", "openrouter").returncode == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_browser_and_no_profile(developer, site, post, number):
+    post.silent = True
+    earlier = profiles()
+    process = subprocess.Popen(
+        [str(developer.agentkeys), "provision", "openrouter", "--recipe", str(developer.recipe)],
+        env=developer.environment, cwd=developer.home, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )
+    while "wait for the code by mail" not in process.stderr.readline():
+        assert process.poll() is None
+    seen = Watched(process.pid)
+    children = seen.descendants()
+    assert len(children) > 2, "a browser runs"
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1 and "interrupted" in stderr
+    assert profiles() <= earlier
+    wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children), 10, "the browser is gone")
+
+
 def test_nothing_is_typed_on_another_origin(developer, site, post):
     """The site sends the browser elsewhere: neither the password nor anything else goes there."""
     with Lookalike(post) as elsewhere:
@@ -327,8 +362,6 @@ def test_it_drives_the_users_own_browser_and_leaves_it_running(developer, site, 
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     try:
-        from peers.process import http_answers, wait_until
-
         wait_until(lambda: http_answers(port, "/json/version", [200]), 30, "the user's browser")
         done = developer.provision(more={"CDP_URL": f"http://127.0.0.1:{port}"})
         assert done.returncode == 0, done.stderr

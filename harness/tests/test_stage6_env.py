@@ -77,7 +77,8 @@ def test_a_broker_that_is_away_fails_and_leaves_the_shell_open(shell):
     away = {"AGENTKEYS_BROKER_URL": "http://127.0.0.1:9"}
     done = shell(f". {SCRIPT} || echo still here", more=away)
     assert done.stdout == "still here\n" and "export" not in done.stdout
-    assert shell(f"{SCRIPT}", more=away).returncode == 1
+    done = shell(f'eval "$({SCRIPT})" && echo went on', more=away)
+    assert done.returncode == 1 and done.stdout == "" and "no session at http://127.0.0.1:9" in done.stderr
 
 
 def test_a_daemon_key_is_not_needed_and_that_is_said(shell):

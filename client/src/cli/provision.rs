@@ -78,7 +78,7 @@ pub async fn run(context: &Context<'_>, options: Options) -> Result<Exit, Failur
     };
     let say = |text: &str| context.output.note(text);
     let made = provision::run(&recipe, &minted, &ways, &say).await?;
-    keep(context, &broker, &options.service, &made).await?;
+    keep(context, &broker, &options.service, &made, &say).await?;
     context.output.fact(
         &json!({
             "service": options.service, "stored": true, "verified": true,
@@ -92,18 +92,27 @@ pub async fn run(context: &Context<'_>, options: Options) -> Result<Exit, Failur
     )
 }
 
-/// A key that was made is never lost: where the broker cannot take it, it goes
-/// into a file that only its owner may read.
-async fn keep(context: &Context<'_>, broker: &Broker, service: &Service, made: &Made) -> Result<(), Failure> {
-    let request = StoreCredentialRequest { value: made.key.clone() };
-    let Err(error) = progress::during("Storing", broker.store_credential(service, &request)).await else {
-        return Ok(());
+/// Proves and stores it. A key that was made is never lost: what is not stored
+/// goes into a file that only its owner may read.
+async fn keep(
+    context: &Context<'_>,
+    broker: &Broker,
+    service: &Service,
+    made: &Made,
+    say: &dyn Fn(&str),
+) -> Result<(), Failure> {
+    let kept = async {
+        provision::prove(made, say).await?;
+        let request = StoreCredentialRequest { value: made.key.clone() };
+        progress::during("Storing", broker.store_credential(service, &request)).await?;
+        Ok::<_, Failure>(())
     };
+    let Err(failure) = kept.await else { return Ok(()) };
     let path = context.settings.home.value.join("unstored").join(service.as_str());
     files::write_private(&path, made.key.expose_secret().as_bytes())?;
-    let failure = Failure::from(error);
     let path = path.display();
-    Err(Failure { message: format!("the key was made but not stored: {}", failure.message), ..failure }
+    let message = format!("a key was made but not stored: {}", failure.message);
+    Err(Failure { message, ..failure }
         .next(format!("it is in {path}: `agentkeys store {service} < {path}`, then remove the file")))
 }
 

@@ -18,4 +18,4 @@ mod verify;
 
 pub use error::ProvisionError;
 pub use explain::explain;
-pub use run::{Made, Ways, run};
+pub use run::{Made, Ways, prove, run};

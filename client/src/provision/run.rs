@@ -30,12 +30,13 @@ pub struct Ways {
     pub screenshots: Option<PathBuf>,
 }
 
-/// A key that the service accepts.
+/// A new key.
 pub struct Made {
     /// The key.
     pub key: SecretString,
     /// The address it was made for.
     pub email: String,
+    checks: Vec<String>,
 }
 
 /// Makes a key. `say` tells a person what happens; it gets no secret.
@@ -66,19 +67,43 @@ pub async fn run(
     };
     let mut hands =
         Hands { recipe, page: browser.page(), mailbox, values, email: email.clone(), origins, pictures, say };
-    let done = hands.steps().await;
+    let done = tokio::select! {
+        done = hands.steps() => done,
+        () = interrupted() => Err(ProvisionError::Local("interrupted".to_owned())),
+    };
     let values = hands.values;
-    let closed = browser.close().await;
-    done?;
-    closed?;
-
-    let key = values.secret("key").cloned().ok_or_else(|| ProvisionError::Local("no key".to_owned()))?;
-    for one in &recipe.verify {
-        let address = values.fill(&one.get).map_err(ProvisionError::NotChecked)?;
-        say(&format!("checking the key: GET {address}"));
-        verify::accepted(&address, &key).await?;
+    // Only said: by now there may be a key, and it is worth more than a tidy end.
+    if let Err(error) = browser.close().await {
+        say(&format!("the browser did not close well: {error}"));
     }
-    Ok(Made { key, email })
+    done?;
+    let key = values.secret("key").cloned().ok_or_else(|| ProvisionError::Local("no key".to_owned()))?;
+    let checks = recipe.verify.iter().map(|one| values.fill(&one.get)).collect::<Result<_, _>>();
+    Ok(Made { key, email, checks: checks.map_err(ProvisionError::NotChecked)? })
+}
+
+/// Shows that the service accepts the key.
+pub async fn prove(made: &Made, say: &dyn Fn(&str)) -> Result<(), ProvisionError> {
+    for address in &made.checks {
+        say(&format!("checking the key: GET {address}"));
+        verify::accepted(address, &made.key).await?;
+    }
+    Ok(())
+}
+
+/// Somebody wants an end: the browser and its profile go first.
+async fn interrupted() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn origins(recipe: &Recipe, values: &Values) -> Result<Vec<String>, ProvisionError> {
