@@ -1,232 +1,403 @@
-"""The story of scripts/demo: operator, two clients, and the isolation between them."""
+"""The story that `scripts/demo` tells: one broker, two wallets, a real STS and a real S3.
+
+Each step prints the command that it runs and what came back. Secrets are cut
+before they are printed. Whatever happens, what was started is stopped by its
+pid, and the last line is the verdict.
+"""
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from http_client import Client
+from peers.ports import free_port
+from peers.process import ManagedProcess, wait_until
+from peers.seaweedfs import SeaweedFS
+from peers.tools import require_tool
 
-from peers.ports import free_port  # noqa: E402
-from peers.seaweedfs import ROLE_ARN, SeaweedFS  # noqa: E402
-
-ROOT = Path(__file__).resolve().parent.parent
-BROKER = ROOT / "target" / "debug" / "agentkeys-broker-server"
+REPOSITORY = Path(__file__).resolve().parent.parent
 BUCKET = "agentkeys-mail"
+# What a test or a person may have exported: none of it may make the demo pass.
+KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TERM", "TMPDIR")
 
 
-class Failed(Exception):
-    """The demo did not show what it promises."""
+class DemoFailed(Exception):
+    """One sentence for the verdict line."""
 
 
-class Demo:
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.port = free_port()
-        self.url = f"https://localhost:{self.port}"
-        self.config = directory / "broker.yaml"
-        self.data = directory / "data"
-        self.log = directory / "broker.log"
-        self.process: Optional[subprocess.Popen] = None
-        self.step_number = 0
+@dataclass
+class Ran:
+    exit_code: int
+    stdout: str
+    stderr: str
 
-    # What a reader sees
 
-    def step(self, text: str) -> None:
-        self.step_number += 1
-        print(f"\n{self.step_number}. {text}", flush=True)
+class Story:
+    """Numbers the steps, prints commands and results, and cuts secrets."""
 
-    def show(self, command: str, result: str) -> None:
-        print(f"   $ {command}")
-        for line in result.strip().splitlines():
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+        self._number = 0
+        self._secrets: List[str] = []
+        self._names: Dict[str, str] = {}
+
+    def hide(self, secret: str) -> None:
+        self._secrets.append(secret)
+
+    def name(self, path: Path, short: str) -> None:
+        """Long paths of this run read as a word."""
+        self._names[str(path)] = short
+
+    def step(self, title: str, *why: str) -> None:
+        self._number += 1
+        print()
+        print(self._paint("1", f"{self._number}. {title}"))
+        for line in why:
+            print(f"   {line}")
+
+    def command(self, text: str) -> None:
+        print(self._paint("36", f"   $ {self.clean(text)}"))
+
+    def result(self, text: str, limit: int = 12) -> None:
+        lines = [line for line in self.clean(text).splitlines() if line.strip()]
+        for line in lines[:limit]:
             print(f"     {line}")
+        if len(lines) > limit:
+            print(f"     … {len(lines) - limit} more lines")
 
-    def expect(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise Failed(what)
+    def proved(self, text: str) -> None:
+        print(self._paint("32", f"   ok: {text}"))
+        sys.stdout.flush()
 
-    # The broker
+    def clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, cut(secret))
+        for path, short in sorted(self._names.items(), key=lambda item: -len(item[0])):
+            text = text.replace(path, short)
+        return text
 
-    def environment(self) -> Dict[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": str(self.directory)}
+    def _paint(self, code: str, text: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if self._colour else text
 
-    def start(self, seaweed: SeaweedFS) -> None:
-        self.config.write_text(
-            f"""issuer: {self.url}
-data_dir: {self.data}
-listeners:
-  - address: 127.0.0.1:{self.port}
-    tls: development
-metrics: {{ address: 127.0.0.1:{free_port()} }}
-aws:
-  exchange: web_identity
-  sts_endpoint: {seaweed.endpoint}
-roles:
-  agent: {{ arn: "{ROLE_ARN}" }}
-environment: {{ bucket: {BUCKET}, s3_endpoint: {seaweed.endpoint} }}
-"""
-        )
-        self.process = subprocess.Popen(
-            [str(BROKER), "--config", str(self.config)],
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=self.log.open("w"),
-            text=True,
-        )
-        line = self.process.stdout.readline() if self.process.stdout else ""
-        self.expect(line.startswith("ready"), "the broker did not start")
-        self.show(f"agentkeys-broker-server --config {self.config.name}", line)
+
+def cut(secret: str) -> str:
+    return f"{secret[:4]}…({len(secret)} characters, cut)"
+
+
+class Broker:
+    """The broker as an operator runs it: a file, no AWS key, TLS from a local authority."""
+
+    def __init__(self, story: Story, directory: Path, binaries: Path) -> None:
+        self._story = story
+        self.program = binaries / "agentkeys-broker-server"
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.url = f"https://localhost:{self.port}"
+        self.data_dir = directory / "broker"
+        self.config_file = directory / "broker.yaml"
+        self.log = directory / "broker.log"
+        self.ca = self.data_dir / "tls" / "ca.crt"
+        self._stdout = directory / "broker.stdout"
+        self._process: Optional[ManagedProcess] = None
+
+    def configure(self, sts: SeaweedFS) -> None:
+        settings = {
+            "issuer": self.url,
+            "data_dir": str(self.data_dir),
+            "listeners": [{"address": f"127.0.0.1:{self.port}", "tls": "development"}],
+            "metrics": {"address": f"127.0.0.1:{self.metrics_port}"},
+            "aws": {"exchange": "web_identity", "sts_endpoint": sts.endpoint},
+            "roles": {"agent": {"arn": sts.role_arn}},
+            "environment": {"bucket": BUCKET, "s3_endpoint": sts.endpoint},
+        }
+        # JSON is YAML; the demo's few Python packages include no YAML writer.
+        self.config_file.write_text(json.dumps(settings, indent=2) + "\n")
+
+    def start(self) -> None:
+        arguments = [str(self.program), "serve", "--config", str(self.config_file)]
+        self._story.command(shlex.join(arguments))
+        self._process = ManagedProcess(arguments, log=self.log, stdout=self._stdout, env=plain_environment()).start()
+        self._process.wait_ready(lambda: self._announcement() is not None, timeout=30)
+        self._story.result(self._announcement() or "")
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            with Client(self.url, self.ca) as client:
+                return client.request("GET", "/readyz").status == 200
+
+        wait_until(ready, 20, "the broker's /readyz answers 200")
+
+    def operator(self, *arguments: str) -> Any:
+        """An admin command, over the Unix socket."""
+        shown = [self.program.name, *arguments]
+        self._story.command(shlex.join(shown))
+        done = run([str(self.program), *arguments, "--json", "--config", str(self.config_file)], plain_environment())
+        if done.exit_code != 0:
+            raise DemoFailed(f"'{shlex.join(shown)}' ended with {done.exit_code}: {last_line(done)}")
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        return rows if len(rows) > 1 else json.loads(done.stdout)
 
     def stop(self) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        if self._process:
+            self._process.stop(grace=35)
 
-    def cli(self, *arguments: str) -> dict:
-        done = subprocess.run(
-            [str(BROKER), *arguments, "--json", "--config", str(self.config)],
-            env=self.environment(), capture_output=True, text=True,
-        )
-        self.expect(done.returncode == 0, f"{' '.join(arguments)}: {done.stderr.strip()}")
-        return json.loads(done.stdout.splitlines()[0])
+    def _announcement(self) -> Optional[str]:
+        if not self._stdout.exists():
+            return None
+        lines = self._stdout.read_text(errors="replace").splitlines()
+        return next((line for line in lines if line.startswith("ready")), None)
 
-    def mint(self, token: str) -> dict:
-        request = urllib.request.Request(
-            f"{self.url}/v1/mint-aws-creds", method="POST", headers={"Authorization": f"Bearer {token}"}
-        )
-        context = ssl.create_default_context(cafile=str(self.data / "tls" / "ca.crt"))
-        try:
-            with urllib.request.urlopen(request, context=context, timeout=20) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            problem = json.load(error)
-            return {"status": error.code, "code": problem["code"], "detail": problem["detail"]}
 
-    # The AWS CLI, as a client would run it
+class Developer:
+    """One wallet's holder, on a machine of their own: a home, a URL, no AWS variable."""
 
-    def aws(self, minted: dict, *arguments: str) -> subprocess.CompletedProcess:
-        environment = {
-            **self.environment(),
-            "AWS_ACCESS_KEY_ID": minted["access_key_id"],
-            "AWS_SECRET_ACCESS_KEY": minted["secret_access_key"],
-            "AWS_SESSION_TOKEN": minted["session_token"],
-            "AWS_DEFAULT_REGION": minted["region"],
-            "AWS_ENDPOINT_URL": minted["environment"]["s3_endpoint"],
-            "AWS_EC2_METADATA_DISABLED": "true",
+    def __init__(self, story: Story, name: str, directory: Path, broker: Broker, binaries: Path) -> None:
+        self._story = story
+        self.name = name
+        self._program = str(binaries / "agentkeys")
+        home = directory / f"home-{name}"
+        home.mkdir()
+        story.name(home, f"~{name}")
+        self._environment = {
+            **plain_environment(),
+            "HOME": str(home),
+            "AGENTKEYS_HOME": str(home / ".agentkeys"),
+            "AGENTKEYS_BROKER_URL": broker.url,
+            # Two more than a developer sets: this authority is not a public one,
+            # and this machine may have no keychain.
+            "AGENTKEYS_CA_FILE": str(broker.ca),
+            "AGENTKEYS_SESSION_STORE": "file",
         }
-        aws = shutil.which("aws", path=os.environ["PATH"]) or "aws"
-        return subprocess.run([aws, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+        self.session: Dict[str, str] = {}
+        self.wallet = ""
+        self.prefix = ""
 
-    def allowed(self, minted: dict, *arguments: str) -> None:
-        done = self.aws(minted, *arguments)
-        self.show("aws " + " ".join(arguments), done.stdout or done.stderr or "done")
-        self.expect(done.returncode == 0, f"aws {' '.join(arguments)} should succeed: {done.stderr.strip()}")
+    def receive(self, session: Dict[str, str]) -> None:
+        self.session = session
+        self.wallet = session["wallet"]
+        self.prefix = f"s3://{BUCKET}/bots/{self.wallet}"
 
-    def denied(self, minted: dict, *arguments: str) -> None:
-        done = self.aws(minted, *arguments)
-        self.show("aws " + " ".join(arguments), done.stderr or done.stdout)
-        refused = any(word in done.stderr for word in ("AccessDenied", "Forbidden", "403"))
-        self.expect(done.returncode != 0 and refused, f"aws {' '.join(arguments)} should be denied")
+    def agentkeys(self, *arguments: str, stdin: str = "", shown: Optional[str] = None) -> Ran:
+        self._story.command(f"[{self.name}] {shown or 'agentkeys ' + shlex.join(arguments)}")
+        return run([self._program, *arguments], self._environment, stdin)
+
+    def aws(self, *arguments: str, stdin: str = "", shown: Optional[str] = None) -> Ran:
+        command = ["aws", *arguments]
+        self._story.command(f"[{self.name}] {shown or ''}agentkeys aws exec -- {shlex.join(command)}")
+        command[0] = require_tool("aws", "awscli")
+        return run([self._program, "aws", "exec", "--", *command], self._environment, stdin)
+
+    def must(self, done: Ran, what: str) -> Ran:
+        if done.exit_code != 0:
+            raise DemoFailed(f"{self.name} could not {what}: {last_line(done)}")
+        return done
 
 
-def story(demo: Demo) -> None:
-    authority = demo.data / "tls" / "ca.crt"
-    seaweed = SeaweedFS(demo.directory / "seaweedfs", demo.url, bucket=BUCKET, tls_ca_cert=authority)
-    demo.step("The operator starts the broker, over TLS.")
-    demo.start(seaweed)
+def plain_environment() -> Dict[str, str]:
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    return {**kept, "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
 
-    demo.step("Beside it a real STS and object store, SeaweedFS. Its role may reach the whole bucket.")
-    # After the broker: it reads the certificate authority that the broker makes.
-    with seaweed:
-        print(f"   it answers at {seaweed.endpoint}")
 
-        demo.step("The operator issues a session for each of two wallets.")
-        sessions: List[dict] = []
-        for label in ("wallet-a", "wallet-b"):
-            issued = demo.cli("session", "issue", "--label", label)
-            sessions.append(issued)
-            demo.show(
-                f"agentkeys-broker-server session issue --label {label}",
-                f"session {issued['session_id']}\nwallet  {issued['wallet']}\ntoken   {issued['token'][:8]}… (shown once)",
-            )
-        session_a, session_b = sessions
+def run(argv: Sequence[str], environment: Dict[str, str], stdin: str = "") -> Ran:
+    done = subprocess.run(
+        argv, env=environment, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
 
-        demo.step("Each client turns nothing but its bearer token into temporary AWS credentials.")
-        minted: List[dict] = []
-        for session in sessions:
-            answer = demo.mint(session["token"])
-            demo.expect("access_key_id" in answer, f"the mint was refused: {answer}")
-            minted.append(answer)
-            demo.show(
-                f"curl -X POST {demo.url}/v1/mint-aws-creds -H 'Authorization: Bearer aks_…'",
-                f"access_key_id {answer['access_key_id'][:8]}…   expires {answer['expiration']}\n"
-                f"prefix        {answer['environment']['prefix']}\nmint_id       {answer['mint_id']}",
-            )
-        a, b = minted
-        home_a, home_b = (f"s3://{BUCKET}/{m['environment']['prefix']}" for m in minted)
-        note = demo.directory / "note.txt"
-        note.write_text("written with temporary credentials\n")
 
-        demo.step("A writes and reads under its own prefix; so does B.")
-        demo.allowed(a, "s3", "cp", "--no-progress", str(note), home_a + "note.txt")
-        demo.allowed(a, "s3", "cp", "--no-progress", home_a + "note.txt", "-")
-        demo.allowed(a, "s3", "ls", home_a)
-        demo.allowed(b, "s3", "cp", "--no-progress", str(note), home_b + "note.txt")
+def last_line(done: Ran) -> str:
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"exit code {done.exit_code}, no message"
 
-        demo.step("A is denied B's prefix, and B is denied A's.")
-        demo.denied(a, "s3", "cp", "--no-progress", home_b + "note.txt", "-")
-        demo.denied(a, "s3", "cp", "--no-progress", str(note), home_b + "stolen.txt")
-        demo.denied(a, "s3", "ls", home_b)
-        demo.denied(b, "s3", "cp", "--no-progress", home_a + "note.txt", "-")
-        demo.denied(b, "s3", "ls", f"s3://{BUCKET}/")
 
-        demo.step("The operator revokes A's session: the next mint is refused.")
-        revoked = demo.cli("session", "revoke", session_a["session_id"])
-        demo.show(f"agentkeys-broker-server session revoke {session_a['session_id']}", f"{revoked['revoked']} revoked")
-        demo.expect(revoked["revoked"] == 1, "one session should have been revoked")
-        refusal = demo.mint(session_a["token"])
-        demo.show("curl -X POST …/v1/mint-aws-creds", json.dumps(refusal))
-        demo.expect(refusal.get("status") == 401, "a revoked session must get 401")
-        demo.expect("access_key_id" in demo.mint(session_b["token"]), "B's session must still work")
+def tell(story: Story, directory: Path, binaries: Path, stop: List[Any]) -> int:
+    broker = Broker(story, directory, binaries)
+    sts = SeaweedFS(directory / "seaweedfs", broker.url, bucket=BUCKET, tls_ca_cert=broker.ca)
+    broker.configure(sts)
 
-        demo.step("The audit has every mint and every refusal, and its hash chain holds.")
-        verified = demo.cli("audit", "verify")
-        demo.show("agentkeys-broker-server audit verify", json.dumps(verified))
-        demo.expect(verified["ok"] is True and verified["records"] >= 9, "the audit must verify")
+    story.step(
+        "The operator starts the broker",
+        "Over TLS, from one file. It is given no AWS key at all: its signed tokens are enough for STS.",
+    )
+    stop.append(broker.stop)
+    broker.start()
+    broker.wait_ready()
+    story.proved(f"it answers at {broker.url}, which is also the issuer in its tokens")
+
+    story.step(
+        "AWS's part is played by SeaweedFS: a real STS and a real S3 on this machine",
+        "It fetches the broker's public keys over https and verifies each token, as AWS does. Its role may",
+        "read and write the WHOLE bucket, so what keeps the wallets apart below is the broker's doing.",
+    )
+    stop.append(lambda: sts.__exit__())
+    story.command(f"weed server -s3 -s3.port={sts.s3_port} …")
+    sts.__enter__()
+    story.proved(f"STS and S3 answer at {sts.endpoint}; role {sts.role_arn}")
+
+    story.step(
+        "The operator issues one session to each of two developers",
+        "A bearer token, shown once. It is all that they will ever hold.",
+    )
+    a = Developer(story, "A", directory, broker, binaries)
+    b = Developer(story, "B", directory, broker, binaries)
+    for developer in (a, b):
+        issued = broker.operator("session", "issue", "--label", f"demo-{developer.name}", "--ttl", "1h")
+        story.hide(issued["token"])
+        developer.receive(issued)
+        story.result(f"session {issued['session_id']}   wallet {issued['wallet']}\ntoken   {issued['token']}")
+    if a.wallet == b.wallet:
+        raise DemoFailed("two sessions got one wallet")
+    story.proved("two wallets, two tokens")
+
+    story.step(
+        "The developers log in",
+        f"They set one variable, AGENTKEYS_BROKER_URL={broker.url}, and no AWS_* at all.",
+        "(On this machine also the local authority's certificate: AGENTKEYS_CA_FILE.)",
+    )
+    for developer in (a, b):
+        done = developer.agentkeys("login", "--token-stdin", stdin=developer.session["token"] + "\n")
+        story.result(developer.must(done, "log in").stdout, limit=3)
+    story.proved("the broker knows both")
+
+    story.step(
+        "Each mints AWS credentials",
+        "The broker signs a token for the wallet, exchanges it at STS under a policy for the wallet's own",
+        "prefix, records that durably, and only then answers.",
+    )
+    keys = set()
+    for developer in (a, b):
+        done = developer.must(developer.agentkeys("aws", "credentials"), "mint")
+        minted = json.loads(done.stdout)
+        for field in ("SecretAccessKey", "SessionToken"):
+            story.hide(minted[field])
+        keys.add(minted["AccessKeyId"])
+        story.result(json.dumps(minted, indent=1).strip("{}\n"))
+    if len(keys) != 2:
+        raise DemoFailed("both wallets got the same credentials")
+    story.proved("temporary credentials for at most an hour, one set each")
+
+    story.step("Each writes and reads under its own prefix, with the ordinary AWS CLI")
+    for developer in (a, b):
+        message = f"written by {developer.name}"
+        key = f"{developer.prefix}/note.txt"
+        done = developer.aws("s3", "cp", "-", key, stdin=message, shown=f"echo {shlex.quote(message)} | ")
+        developer.must(done, "write its own prefix")
+        done = developer.must(developer.aws("s3", "cp", key, "-"), "read its own prefix")
+        story.result(done.stdout)
+        if done.stdout != message:
+            raise DemoFailed(f"{developer.name} read something else than it wrote")
+    story.proved("both have their data")
+
+    story.step("Neither reaches the other's: read, write, list", "These must fail, and S3 says why.")
+    for me, other in ((a, b), (b, a)):
+        for arguments in (
+            ("s3api", "get-object", "--bucket", BUCKET, "--key", f"bots/{other.wallet}/note.txt", "/dev/null"),
+            ("s3api", "put-object", "--bucket", BUCKET, "--key", f"bots/{other.wallet}/planted"),
+            ("s3api", "list-objects-v2", "--bucket", BUCKET, "--prefix", f"bots/{other.wallet}/"),
+        ):
+            done = me.aws(*arguments)
+            story.result(done.stderr or done.stdout, limit=2)
+            if done.exit_code == 0:
+                raise DemoFailed(f"{me.name} was let into {other.name}'s prefix: {arguments[1]}")
+            if "AccessDenied" not in done.stderr:
+                raise DemoFailed(f"{me.name}'s {arguments[1]} failed for another reason: {last_line(done)}")
+        story.proved(f"{me.name} is denied {other.name}'s prefix")
+
+    story.step(
+        "The operator revokes A's session",
+        "Its next request is refused. (Credentials that it already holds live out their hour: STS cannot",
+        "take them back. docs/threat-model.md says how to cut them off as well.)",
+    )
+    revoked = broker.operator("session", "revoke", a.session["session_id"])
+    story.result(json.dumps(revoked))
+    story.command("[A] POST /v1/mint-aws-creds   Authorization: Bearer " + a.session["token"])
+    with Client(broker.url, broker.ca) as client:
+        answer = client.request("POST", "/v1/mint-aws-creds", {}, token=a.session["token"])
+    story.result(f"{answer.status}\n{answer.text}")
+    if answer.status != 401:
+        raise DemoFailed(f"a revoked session was answered {answer.status} instead of 401")
+    still = b.must(b.aws("s3", "ls", f"{b.prefix}/"), "go on after A's revocation")
+    story.result(still.stdout)
+    story.proved("A is refused with 401; B goes on")
+
+    story.step(
+        "Everything is in the audit, and the audit proves itself",
+        "Granted and refused; each record carries the hash of the one before.",
+    )
+    records = broker.operator("audit", "list", "--limit", "200")
+    mints = [r for r in records if r["phase"] != "intent" and r["action"].startswith("mint_")]
+    for record in mints[-3:]:
+        story.result("  ".join(str(record.get(key) or "-") for key in ("seq", "action", "outcome", "wallet", "mint_id")))
+    verified = broker.operator("audit", "verify")
+    story.result(json.dumps(verified))
+    if not verified["ok"] or verified["records"] < len(records):
+        raise DemoFailed("the audit does not verify")
+    granted = sum(1 for record in mints if record["outcome"] == "granted")
+    if granted < 2 or granted == len(mints):
+        raise DemoFailed(f"the audit shows {granted} of {len(mints)} mints granted: a grant or the refusal is missing")
+    log = broker.log.read_text(errors="replace")
+    if any(developer.session["token"] in log for developer in (a, b)):
+        raise DemoFailed("a session token stands in the broker's log")
+    story.proved(f"{verified['records']} records, an unbroken chain, no token in the broker's log")
+    return granted
 
 
 def main() -> int:
-    began = time.monotonic()
-    directory = Path(tempfile.mkdtemp(prefix="agentkeys-demo-"))
-    demo = Demo(directory)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    options = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.splitlines()[0])
+    options.add_argument("--keep", action="store_true", help="leave the directory of the run behind")
+    options.add_argument("--build-seconds", type=int, default=0, help=argparse.SUPPRESS)
+    options.add_argument("--binaries", type=Path, default=REPOSITORY / "target" / "debug", help="where the binaries are")
+    given = options.parse_args()
+    # What wants to end us ends what we started first.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    started = time.monotonic()
+    # Short, since a Unix socket's path has at most 107 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="agentkeys-demo-", dir="/tmp"))
+    story = Story(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    story.name(given.binaries, "target/debug")
+    story.name(directory, "$DEMO")
+    print(f"\nAgentKeys broker, the demo. $DEMO is {directory}; everything listens on loopback only.")
+    stop: List[Any] = []
+    verdict, granted = "", 0
     try:
-        story(demo)
-    except (Failed, Exception) as error:  # noqa: BLE001: whatever went wrong, the verdict says so
-        print(f"\ndemo: FAIL: {error}\n      logs: {directory}")
-        return 1
+        granted = tell(story, directory, given.binaries, stop)
     except KeyboardInterrupt:
-        print("\ndemo: interrupted")
-        return 130
-    finally:
-        demo.stop()
-    shutil.rmtree(directory, ignore_errors=True)
-    seconds = time.monotonic() - began
-    print(f"\ndemo: PASS: credentials in use, isolation holds, revocation works, the audit verifies ({seconds:.0f} s)")
+        verdict = "interrupted"
+    except Exception as error:  # The verdict line is owed for whatever goes wrong.
+        verdict = story.clean(str(error)).strip().splitlines()[0] if str(error) else type(error).__name__
+        (directory / "failure.txt").write_text(story.clean(f"{type(error).__name__}: {error}\n"))
+    # A second ^C must not leave a server behind.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for end in reversed(stop):
+        end()
+    seconds = time.monotonic() - started
+    timing = f"{seconds:.0f} s, after {given.build_seconds} s of building"
+    print()
+    if verdict:
+        print(f"demo: FAIL {verdict}; logs in {directory} ({timing})")
+        return 130 if verdict == "interrupted" else 1
+    if given.keep:
+        print(f"The run's files are in {directory}")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    print(f"demo: PASS {granted} mints granted, both wallets isolated, revocation and audit hold ({timing})")
     return 0
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

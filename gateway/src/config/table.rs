@@ -88,7 +88,7 @@ pub const TABLE: &[Key] = &[
         "listeners[].tls.certificate",
         Path,
         "null",
-        "PEM file with the certificate chain. Read again on SIGHUP. A relative path starts at the configuration file.",
+        "PEM file with the certificate chain. Read at start. A relative path starts at the configuration file.",
     ),
     maybe("listeners[].tls.private_key", Path, "null", "PEM file with the certificate's private key."),
     key(
