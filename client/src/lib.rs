@@ -16,6 +16,7 @@ pub mod files;
 pub mod identity;
 pub mod jitter;
 pub mod pairing;
+pub mod provision;
 pub mod sessions;
 pub mod settings;
 pub mod wallet_key;

@@ -18,6 +18,7 @@ mod output;
 mod pairing;
 mod progress;
 mod prompt;
+mod provision;
 mod run;
 mod scope_options;
 mod session;
@@ -72,6 +73,8 @@ enum Command {
     /// Remove a service's API key
     #[command(alias = "remove")]
     Rm(credential::Remove),
+    /// Sign up at a service in a real browser, and store the API key that it gives
+    Provision(provision::Options),
     /// Run a command with stored API keys in its environment
     Run(run::Options),
     /// Show the region, bucket, prefix and mail address that the broker gives you
@@ -108,6 +111,7 @@ pub async fn run(arguments: Arguments, variables: Variables<'_>) -> Result<Exit,
         Command::Read(options) => credential::read(&context, options).await,
         Command::List => credential::list(&context).await,
         Command::Rm(options) => credential::remove(&context, options).await,
+        Command::Provision(options) => provision::run(&context, options).await,
         Command::Run(options) => run::run(&context, options).await,
         Command::Environment => whoami::environment(&context).await,
         Command::Aws(command) => aws::run(&context, command).await,
