@@ -19,6 +19,7 @@ from typing import Dict, Iterator, List, Optional
 import pytest
 
 from brokerlib import REPOSITORY, Broker
+from clientlib import Machine, client_program
 from expect import new_wallet
 from http_client import Client
 from lookalike.mail import Inbound, code_message
@@ -41,15 +42,6 @@ def chromium() -> str:
         if found:
             return found
     pytest.fail("no Chromium: run scripts/bootstrap as root, or apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def agentkeys(broker_binary: Path) -> Path:
-    named = os.environ.get("AGENTKEYS_BIN")
-    found = Path(named) if named else broker_binary.parent / "agentkeys"
-    if not found.exists():
-        pytest.fail(f"no {found}: build it with cargo build --release, or name one in AGENTKEYS_BIN")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +105,11 @@ def site(post: Post) -> Iterator[Lookalike]:
         yield running
 
 
-class Developer:
-    """A machine with a home directory, PATH, the broker's URL, and nothing else."""
+class Developer(Machine):
+    """A machine with the broker's URL, a stored session and the shipped recipe."""
 
-    def __init__(self, home: Path, agentkeys: Path, broker: Broker, site: Lookalike) -> None:
-        self.home = home
-        self.agentkeys = agentkeys
-        self.environment = {
-            "HOME": str(home),
-            "PATH": os.environ["PATH"],
-            "AGENTKEYS_BROKER_URL": broker.url,
-        }
+    def __init__(self, home: Path, broker: Broker, site: Lookalike) -> None:
+        super().__init__(home, broker.url)
         self.session = broker.session_issue(new_wallet())
         self.wallet = self.session["wallet"]
         self.recipe = home / "openrouter.yaml"
@@ -133,29 +119,16 @@ class Developer:
             assert text.count(real) == 1
             text = text.replace(real, f'"{local}"')
         self.recipe.write_text(text)
-        done = self.run("login", "--token-stdin", stdin=self.session["token"])
-        assert done.returncode == 0, done.stderr
-
-    def run(
-        self, *arguments: str, stdin: str = "", more: Optional[Dict[str, str]] = None, timeout: float = 150
-    ) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [str(self.agentkeys), *arguments],
-            env={**self.environment, **(more or {})},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=self.home,
-        )
+        self.log_in(self.session["token"])
 
     def provision(self, *arguments: str, **named) -> subprocess.CompletedProcess:
+        named.setdefault("timeout", 150)
         return self.run("provision", "openrouter", "--recipe", str(self.recipe), *arguments, **named)
 
 
 @pytest.fixture
-def developer(tmp_path: Path, agentkeys: Path, broker: Broker, site: Lookalike, chromium: str) -> Developer:
-    return Developer(tmp_path, agentkeys, broker, site)
+def developer(tmp_path: Path, broker: Broker, site: Lookalike, chromium: str) -> Developer:
+    return Developer(tmp_path, broker, site)
 
 
 def models(site: Lookalike, key: str) -> int:
@@ -176,7 +149,7 @@ def test_one_variable_and_a_session_end_in_a_stored_key_that_works(developer, si
     earlier, pictures = profiles(), tmp_path / "pictures"
 
     process = subprocess.Popen(
-        [str(developer.agentkeys), "provision", "openrouter", "--recipe", str(developer.recipe), "--json",
+        [str(client_program()), "provision", "openrouter", "--recipe", str(developer.recipe), "--json",
          "--screenshots", str(pictures)],
         env=developer.environment, cwd=developer.home,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -316,7 +289,7 @@ def test_an_interrupt_leaves_no_browser_and_no_profile(developer, site, post, nu
     post.silent = True
     earlier = profiles()
     process = subprocess.Popen(
-        [str(developer.agentkeys), "provision", "openrouter", "--recipe", str(developer.recipe)],
+        [str(client_program()), "provision", "openrouter", "--recipe", str(developer.recipe)],
         env=developer.environment, cwd=developer.home, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )

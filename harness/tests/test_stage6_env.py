@@ -10,6 +10,7 @@ from typing import Dict, Optional
 import pytest
 
 from brokerlib import REPOSITORY
+from clientlib import client_program
 from expect import new_wallet
 
 SCRIPT = REPOSITORY / "scripts" / "stage6-demo-env.sh"
@@ -17,12 +18,8 @@ DOMAIN = "bots.example.dev"
 
 
 @pytest.fixture(scope="module")
-def agentkeys(broker_binary: Path) -> Path:
-    named = os.environ.get("AGENTKEYS_BIN")
-    found = Path(named) if named else broker_binary.parent / "agentkeys"
-    if not found.exists():
-        pytest.fail(f"no {found}: build it with cargo build --release, or name one in AGENTKEYS_BIN")
-    return found
+def agentkeys() -> Path:
+    return client_program()
 
 
 @pytest.fixture
