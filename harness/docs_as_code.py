@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +203,13 @@ def _cargo() -> Dict[str, str]:
         "REAL_HOME": os.environ["HOME"],
         "BUILT": os.pathsep.join(str(path.parent) for path in (binary(), client_program())),
     }
+
+
+def short_directory() -> Path:
+    """For a home that holds a broker's Unix socket, whose path has little over a hundred bytes; others may look in."""
+    directory = Path(tempfile.mkdtemp(prefix="akh-"))
+    directory.chmod(0o755)
+    return directory
 
 
 def install(directory: Path) -> None:

@@ -103,7 +103,7 @@ def serving(operator) -> Operator:
     """The operator's section up to its start."""
     installed = operator.first.paste(PAGE["operator install"]).output
     assert re.search(r"^agentkeys-broker-server \d+\.\d+\.\d+$", installed, re.MULTILINE), installed
-    operator.first.paste_and_leave(PAGE["operator start"], until="\nready public=")
+    operator.first.paste_and_leave(PAGE["operator start"], until="ready public=")
     return operator
 
 
@@ -161,7 +161,7 @@ def test_the_key_from_1password_starts_it_too(account, tmp_path):
     other = Operator(tmp_path, account)
     try:
         other.first.paste(PAGE["operator install"])
-        other.first.paste_and_leave(PAGE["operator start from 1Password"], until="\nready public=")
+        other.first.paste_and_leave(PAGE["operator start from 1Password"], until="ready public=")
         other.issue()
         # Only a key that AWS knows tells the account.
         other.second.paste(f"curl -sf --retry 20 --retry-all-errors --retry-delay 0 {other.url}/readyz")

@@ -92,7 +92,7 @@ def test_the_developer_sets_one_variable_and_uses_the_aws_cli(terminal, session,
 def test_the_end_user_stores_and_reads_a_key(terminal, seaweed_broker):
     key = "sk-or-v1-" + secrets.token_hex(16)
     done = terminal({}, AGENTKEYS_BROKER_URL=seaweed_broker.url).paste(PAGE["end user"], stdin=key)
-    assert done.output.rstrip().endswith(key)
+    assert done.stdout.rstrip().endswith(key)
 
 
 def test_the_probes_answer(terminal):
