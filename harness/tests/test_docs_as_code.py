@@ -13,15 +13,13 @@ TESTS = {path.name: path.read_text() for path in (REPOSITORY / "harness" / "test
 
 
 def pasted(page: Page) -> set:
-    """The names of the page's blocks that a test takes."""
+    """The names of the page's blocks that a test takes, or has among its parameters."""
     mine = [text for text in TESTS.values() if f'Page("{page.path}")' in text]
-    return {name for text in mine for name in re.findall(r'PAGE\["([^"]+)"\]', text)}
-
-
-def pasted_by_parameter(page: Page) -> set:
-    """Those whose names a test takes from its parameters or a list."""
-    mine = [text for text in TESTS.values() if f'Page("{page.path}")' in text and "PAGE[name]" in text]
-    return {block.name for block in page.blocks if block.name and any(f'"{block.name}"' in text for text in mine)}
+    named = {name for text in mine for name in re.findall(r'PAGE\["([^"]+)"\]', text)}
+    if sum(f'Page("{other.path}")' in text for text in mine for other in PAGES) > len(mine):
+        named &= {block.name for block in page.blocks}
+    lists = [text for text in mine if "PAGE[name]" in text]
+    return named | {b.name for b in page.blocks if b.name and any(f'"{b.name}"' in text for text in lists)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
@@ -30,7 +28,7 @@ def test_every_block_is_pasted_or_says_why_not(page):
     assert not unmarked, "neither `<!-- test: … -->` nor `<!-- not run: … -->` stands before these"
     names = [block.name for block in page.blocks if block.name]
     assert len(set(names)) == len(names), "two blocks of one name"
-    assert set(names) == pasted(page) | pasted_by_parameter(page), "a named block that no test pastes, or the reverse"
+    assert set(names) == pasted(page), "a named block that no test pastes, or the reverse"
 
 
 def test_what_is_not_run_is_little_and_has_reasons():
