@@ -55,7 +55,7 @@ def test_the_unit_the_hosted_example_and_the_runbook_name_the_same_places():
     runbook = (REPOSITORY / "docs" / "operator-runbook.md").read_text()
     assert variables["BROKER_DATA_DIR"] == state == hosted["data_dir"]
     assert f"`data_dir: {state}`" in runbook
-    files = re.findall(r"--config (\S+)", runbook)
+    files = re.findall(r"--config (/[\w./-]+)", runbook)
     assert len(files) > 20 and set(files) == {variables["BROKER_CONFIG"]}
     # Nothing but the state is written to, since all else is read-only to the unit.
     assert "ProtectSystem=strict" in text and "ReadWritePaths" not in text
