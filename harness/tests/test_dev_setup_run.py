@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, Iterator
 
@@ -218,7 +219,18 @@ def test_the_end_users_section(serving, tmp_path):
         terminal.paste(PAGE["user install"])
         started = terminal.paste(PAGE["user start"], stdin=key).output
         assert key not in started
-        success = terminal.paste(PAGE["user success"]).output
-        assert success.startswith(key) and "openrouter" in success and re.search(r"0x[0-9a-f]{40}", success), success
+        success = terminal.paste(PAGE["user success"]).stdout
+        assert success.startswith(key) and "openrouter" in success, success
+        wallet, = set(re.findall(r"0x[0-9a-f]{40}", success))
+        whoami = json.loads(terminal.paste("agentkeys whoami --json").stdout)
+        ends = datetime.fromisoformat(whoami["expires_at"].replace("Z", "+00:00")) - datetime.now(timezone.utc)
+        assert ends.total_seconds() / 86400 == pytest.approx(30, abs=0.1), whoami
+        # "After a restart of either machine `read` still works."
+        serving.first.interrupt()
+        serving.first.paste_and_leave(PAGE["operator start"], until="ready public=")
+        assert terminal.paste("agentkeys read openrouter").stdout == key
+        # "`agentkeys logout` ends the session; `agentkeys init` starts the next with the same wallet."
+        terminal.paste("agentkeys logout; agentkeys init")
+        assert wallet in terminal.paste("agentkeys whoami").stdout
     finally:
         terminal.close()
