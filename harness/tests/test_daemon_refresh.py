@@ -36,11 +36,11 @@ def mints(broker, wallet: str) -> List[dict]:
 
 
 @pytest.fixture
-def served(role_broker, sts, tmp_path):
+def served(role_broker, sts, home):
     """A broker, a machine that is logged in, and its wallet."""
     broker = role_broker()
     wallet = new_wallet()
-    machine = Machine(tmp_path / "home", broker.url)
+    machine = Machine(home, broker.url)
     machine.log_in(broker.token(wallet))
     return broker, machine, wallet
 
