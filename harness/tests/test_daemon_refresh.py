@@ -136,3 +136,17 @@ def test_what_is_long_lived_is_not_minted_again(served, sts):
         assert len(mints(broker, wallet)) == 1
         health = daemon.health().json()
     assert 3500 < instant(health["expiration"]) - time.time() <= 3600
+
+
+def test_the_last_credential_of_a_session_is_served_to_its_end(role_broker, sts, home):
+    """STS gives none under 15 minutes, so the session's last quarter of an hour brings no new one."""
+    broker = role_broker()
+    machine = Machine(home, broker.url)
+    machine.log_in(broker.token(ttl="904s"))
+    sts.short_life(LIFE_SECONDS)
+    with machine.daemon() as daemon:
+        daemon.wait_serving()
+        end = instant(daemon.ask().json()["Expiration"])
+        wait_until(lambda: daemon.ask().status != 200, 2 * LIFE_SECONDS, "it is handed out no more")
+        left = end - time.time()
+    assert 3 < left <= 5.5, f"taken away {left:.1f} s before its end"
