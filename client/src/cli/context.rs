@@ -5,8 +5,10 @@ use agentkeys_core::BearerToken;
 use super::failure::Failure;
 use super::output::Output;
 use crate::broker::Broker;
+use crate::identity::Identity;
 use crate::sessions::{self, Keeper, Kept, SessionRecord, Store};
 use crate::settings::{BrokerUrl, Flags, Settings, Variables};
+use crate::wallet_key::WalletKey;
 
 /// One invocation.
 pub struct Context<'a> {
@@ -48,22 +50,32 @@ impl<'a> Context<'a> {
 
     /// Keeps a session and says where it went, if that is not the keychain.
     pub fn keep(&self, record: SessionRecord, token: &BearerToken) -> Result<(), Failure> {
-        let known = self.store.sessions()?.iter().any(|record| record.kept_in == Keeper::File);
-        let kept = self.store.keep(record, token)?;
-        if !known {
-            self.say_fallback(&kept);
+        self.say_once(|| Ok(self.store.keep(record, token)?))
+    }
+
+    /// Keeps a new wallet key, and says so as [`Self::keep`] does.
+    pub fn keep_wallet(&self, identity: &Identity, key: &WalletKey) -> Result<(), Failure> {
+        self.say_once(|| Ok(self.store.keep_wallet(identity, &key.wallet(), &key.to_secret())?))
+    }
+
+    /// Says that a secret is in a file because there is no keychain, unless one
+    /// was there already and it has been said.
+    fn say_once(&self, keep: impl FnOnce() -> Result<Kept, Failure>) -> Result<(), Failure> {
+        let sessions = self.store.sessions()?.into_iter().map(|record| record.kept_in);
+        let wallets = self.store.wallets()?.into_iter().map(|record| record.kept_in);
+        let is_known = sessions.chain(wallets).any(|keeper| keeper == Keeper::File);
+        let kept = keep()?;
+        if let Some(reason) = kept.fallback.filter(|_| !is_known) {
+            self.say_fallback(&reason);
         }
         Ok(())
     }
 
-    /// Says, once, that a secret is in a file because there is no keychain.
-    pub fn say_fallback(&self, kept: &Kept) {
-        if let Some(reason) = &kept.fallback {
-            self.output.note(&format!(
-                "Note: {reason}, so the secret is kept in a file that only you can read, under {}. \
-                 AGENTKEYS_SESSION_STORE=file chooses this without asking the keychain.",
-                self.settings.home.value.display()
-            ));
-        }
+    fn say_fallback(&self, reason: &str) {
+        self.output.note(&format!(
+            "Note: {reason}, so the secret is kept in a file that only you can read, under {}. \
+             AGENTKEYS_SESSION_STORE=file chooses this without asking the keychain.",
+            self.settings.home.value.display()
+        ));
     }
 }
