@@ -50,32 +50,35 @@ impl<'a> Context<'a> {
 
     /// Keeps a session and says where it went, if that is not the keychain.
     pub fn keep(&self, record: SessionRecord, token: &BearerToken) -> Result<(), Failure> {
-        self.say_once(|| Ok(self.store.keep(record, token)?))
-    }
-
-    /// Keeps a new wallet key, and says so as [`Self::keep`] does.
-    pub fn keep_wallet(&self, identity: &Identity, key: &WalletKey) -> Result<(), Failure> {
-        self.say_once(|| Ok(self.store.keep_wallet(identity, &key.wallet(), &key.to_secret())?))
-    }
-
-    /// Says that a secret is in a file because there is no keychain, unless one
-    /// was there already and it has been said.
-    fn say_once(&self, keep: impl FnOnce() -> Result<Kept, Failure>) -> Result<(), Failure> {
-        let sessions = self.store.sessions()?.into_iter().map(|record| record.kept_in);
-        let wallets = self.store.wallets()?.into_iter().map(|record| record.kept_in);
-        let is_known = sessions.chain(wallets).any(|keeper| keeper == Keeper::File);
-        let kept = keep()?;
-        if let Some(reason) = kept.fallback.filter(|_| !is_known) {
-            self.say_fallback(&reason);
-        }
+        let known = self.in_files_already()?;
+        let kept = self.store.keep(record, token)?;
+        self.say_fallback(&kept, known);
         Ok(())
     }
 
-    fn say_fallback(&self, reason: &str) {
-        self.output.note(&format!(
-            "Note: {reason}, so the secret is kept in a file that only you can read, under {}. \
-             AGENTKEYS_SESSION_STORE=file chooses this without asking the keychain.",
-            self.settings.home.value.display()
-        ));
+    /// Keeps a wallet key, likewise.
+    pub fn keep_wallet(&self, identity: &Identity, key: &WalletKey) -> Result<(), Failure> {
+        let known = self.in_files_already()?;
+        let kept = self.store.keep_wallet(identity, &key.wallet(), &key.to_secret())?;
+        self.say_fallback(&kept, known);
+        Ok(())
+    }
+
+    fn in_files_already(&self) -> Result<bool, Failure> {
+        let sessions = self.store.sessions()?;
+        let wallets = self.store.wallets()?;
+        let mut keepers = sessions.iter().map(|one| one.kept_in).chain(wallets.iter().map(|one| one.kept_in));
+        Ok(keepers.any(|keeper| keeper == Keeper::File))
+    }
+
+    /// Says, once in a home, that secrets are in files because there is no keychain.
+    fn say_fallback(&self, kept: &Kept, known: bool) {
+        if let Some(reason) = kept.fallback.as_ref().filter(|_| !known) {
+            self.output.note(&format!(
+                "Note: {reason}, so the secret is kept in a file that only you can read, under {}. \
+                 AGENTKEYS_SESSION_STORE=file chooses this without asking the keychain.",
+                self.settings.home.value.display()
+            ));
+        }
     }
 }
