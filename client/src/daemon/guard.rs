@@ -12,7 +12,14 @@ use http::{HeaderMap, header};
 use secrecy::{ExposeSecret, SecretString};
 
 const FOREIGN: &[&str] = &[
-    "origin", "referer", "cookie", "forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip",
+    "origin",
+    "referer",
+    "cookie",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
     "cf-connecting-ip",
 ];
 /// Whole families: what a proxy says of the hop before it, what a browser says of its page.

@@ -178,8 +178,7 @@ impl Keeper {
             }
             Ok(minted) => {
                 let session_end = current.record.expires_at;
-                let at =
-                    schedule::refresh_at(asked_at, minted.expiration, session_end, jitter::fraction());
+                let at = schedule::refresh_at(asked_at, minted.expiration, session_end, jitter::fraction());
                 tracing::info!(mint_id = %minted.mint_id, expiration = %minted.expiration, "credential minted");
                 self.refresh_at = Some(at);
                 self.failures = 0;
