@@ -113,9 +113,9 @@ fn tail(global: &Global) -> anyhow::Result<()> {
         socket.pause(Duration::from_secs(1));
         let query = ListQuery { after: Some(last), limit: Some(MAX_RECORDS), mint_id: None };
         let more: Records = socket.get("/admin/v1/audit", &query)?;
-        for record in &more.records {
-            last = record.seq;
-            output::json(record)?;
+        if let Some(newest) = more.records.last() {
+            last = newest.seq;
+            show(global, &more.records)?;
         }
     }
 }

@@ -31,7 +31,8 @@ impl AdminSocket {
 
     /// Waits.
     pub(super) fn pause(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        // A timer can only be made inside of the runtime.
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Does a broker answer there?
