@@ -92,7 +92,7 @@ def main() -> int:
             }
             with Broker(config, port=port) as broker:
                 warm, cold = machine(directory / "warm", broker), machine(directory / "cold", broker)
-                with warm.daemon("--listen", "127.0.0.1:0") as daemon:
+                with warm.daemon() as daemon:
                     daemon.wait_serving()
                     print(f"{client_program()}, {ROUNDS} rounds")
                     print(f"daemon at idle: {resident_mib(daemon.pid):.1f} MiB resident")

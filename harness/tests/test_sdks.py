@@ -102,7 +102,7 @@ def served(tmp_path_factory, broker: Broker, relay: Relay) -> Iterator[tuple]:
     (machine.home / ".aws").mkdir()
     place = f"region = us-east-1\nendpoint_url = {relay.url}\n"
     (machine.home / ".aws" / "config").write_text(f"[default]\n{place}")
-    with machine.daemon("--listen", "127.0.0.1:0", "--imds", "127.0.0.1:0") as daemon:
+    with machine.daemon("--imds", "127.0.0.1:0") as daemon:
         yield machine, daemon.wait_serving()
 
 

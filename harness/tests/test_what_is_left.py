@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +15,31 @@ from typing import Dict, Iterator, List
 import pytest
 
 from brokerlib import Broker
-from clientlib import Machine, client_program
+from clientlib import Daemon, Machine, client_program
 from expect import TOKEN, new_wallet
-from http_client import Client
 from peers.seaweedfs import SeaweedFS
 from peers.tools import require_tool
 
 KEY_ID = re.compile(r"(?:ASIA|AKIA)[0-9A-Za-z]{12,}")
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 CONTAINER = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+
+
+class DevelopersDaemon(Daemon):
+    """As a developer starts it: its token file where it puts it itself, its words on a terminal."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine, ())
+        at = self.argv.index("--token-file")
+        del self.argv[at : at + 2]
+        terminal = machine.home.parent / "terminal"
+        terminal.mkdir()
+        self.log, self.stdout = terminal / "stderr", terminal / "stdout"
+
+    def wait_serving(self, *named: float) -> "Daemon":
+        super().wait_serving(*named)
+        self.token_file = Path(self.addresses["token_file"])
+        return self
 
 
 @dataclass
@@ -75,26 +91,21 @@ def developer(home: Path, place: tuple, config: str) -> Day:
 @pytest.fixture(scope="module")
 def day(tmp_path_factory, place: tuple) -> Iterator[Day]:
     """Log in, configure, copy, serve, stop, exec, console-env."""
-    day = developer(tmp_path_factory.mktemp("day"), place, "[default]\nendpoint_url = {endpoint}\n")
+    day = developer(tmp_path_factory.mktemp("day") / "home", place, "[default]\nendpoint_url = {endpoint}\n")
     machine, there = day.machine, f"s3://{day.bucket}/{day.prefix}"
     day.run("aws", "configure")
     (machine.home / "mail").write_text("hello")
     day.aws("s3", "cp", "mail", f"{there}mail")
 
-    with machine.daemon("--listen", "127.0.0.1:0") as daemon:
+    with DevelopersDaemon(machine) as daemon:
         daemon.wait_serving()
         day.while_serving = tree(machine.home / ".agentkeys" / "run")
-        answer = container_answer(daemon)
+        answer = daemon.ask().json()
         day.minted.append({name: answer[name] for name in ("AccessKeyId", "SecretAccessKey", "Token")})
         variables = dict(zip(CONTAINER, (daemon.addresses["container"], daemon.addresses["token_file"])))
         assert "mail" in day.aws("s3", "ls", there, more=variables)
-        day.daemon_said = daemon.printed()
-        daemon.signal(signal.SIGTERM)
-        assert daemon.wait(10) == 0
-        day.daemon_said += daemon.log_tail()
-    # The harness's own record of the daemon; the developer's went to a terminal.
-    for name in ("daemon.log", "daemon.out"):
-        (machine.home / name).unlink()
+        assert daemon.terminate() == 0
+        day.daemon_said = daemon.log_tail()
 
     executed = json.loads(day.run("aws", "exec", "--", "python3", "-c", "import os, json; print(json.dumps(dict(os.environ)))"))
     day.minted.append({name: executed[name] for name in KEYS})
@@ -103,16 +114,6 @@ def day(tmp_path_factory, place: tuple) -> Iterator[Day]:
     process = json.loads(day.run("aws", "credentials"))
     day.minted.append({name: process[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")})
     yield day
-
-
-KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-
-
-def container_answer(daemon) -> dict:
-    with Client(daemon.addresses["container"].rsplit("/", 1)[0]) as client:
-        answer = client.request("GET", "/credentials", headers={"Authorization": daemon.token()})
-    assert answer.status == 200, answer.status
-    return answer.json()
 
 
 def tree(directory: Path) -> Dict[str, str]:
