@@ -31,7 +31,8 @@ impl AdminSocket {
 
     /// Waits.
     pub(super) fn pause(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        // Made inside the runtime: a timer needs one around it from its first moment.
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Does a broker answer there?

@@ -1,0 +1,28 @@
+"""What a proof may know of the machine: PATH, a home directory of its own, a locale. No credential, no endpoint."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Dict, List, Mapping
+
+KEPT = ("PATH", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME", "CMAKE")
+
+
+def scrubbed(home: Path, binaries: Path, outer: Mapping[str, str] = os.environ) -> Dict[str, str]:
+    home.mkdir(parents=True, exist_ok=True)
+    environment = {name: outer[name] for name in KEPT if name in outer}
+    environment.update(HOME=str(home), LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
+    return {**environment, **programs(binaries)}
+
+
+def programs(directory: Path) -> Dict[str, str]:
+    """Where the tests find the three programs."""
+    return {
+        "BROKER_BIN": str(directory / "agentkeys-broker-server"),
+        "AGENTKEYS_BIN": str(directory / "agentkeys"),
+        "AGENTKEYS_DAEMON_BIN": str(directory / "agentkeys-daemon"),
+    }
+
+
+def names(environment: Mapping[str, str]) -> List[str]:
+    return sorted(environment)
