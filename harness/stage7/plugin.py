@@ -36,6 +36,9 @@ def _asserted(reason: BaseException) -> bool:
     """What a test says itself, as against what merely broke on the way: `wait_until` asserts that something happens."""
     if isinstance(reason, TimeoutError):
         return str(reason).startswith("not within")
+    if str(reason).startswith("Timeout (>"):
+        # pytest-timeout's: a test that hung did not notice anything.
+        return False
     return isinstance(reason, (AssertionError, pytest.fail.Exception))
 
 

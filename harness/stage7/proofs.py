@@ -14,6 +14,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 from stage7 import plugin
 
 COMMAND_SECONDS = 240
+_running: set = set()
 
 
 @dataclass
@@ -101,6 +102,7 @@ def pytest_session(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        _running.add(child)
         try:
             while True:
                 over = child.poll() is not None
@@ -132,6 +134,7 @@ def run_command(
         )
     except OSError as missing:
         return Ran(127, f"{argv[0]}: {missing.strerror}", 0.0)
+    _running.add(child)
     try:
         output, _ = child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -142,8 +145,15 @@ def run_command(
     return Ran(child.returncode, output, time.monotonic() - started)
 
 
+def end_all() -> None:
+    """For an interrupted run: nothing that it started outlives it."""
+    for child in list(_running):
+        _end(child)
+
+
 def _end(child: "subprocess.Popen") -> None:
     """A session that was interrupted takes its servers with it: they are in its process group."""
+    _running.discard(child)
     if child.poll() is not None:
         return
     for number, grace in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):

@@ -40,13 +40,19 @@ class Run:
         self.collected = proofs.collect(ROOT, self.environment, self.scratch / "collect")
         provable = [feature for feature in self.wanted if self._has_tests(feature)]
         # The long sessions first; mutations fill the places that are left.
-        with ThreadPoolExecutor(self.workers) as pool:
+        pool = ThreadPoolExecutor(self.workers)
+        try:
             jobs = [pool.submit(self._prove_all, provable)]
             if self.mutate:
-                jobs.append(pool.submit(self._control, provable))
+                jobs += [pool.submit(self._control, provable, door) for door in (None, "metrics")]
                 jobs += [pool.submit(self._break, feature) for feature in provable]
             for job in jobs:
                 job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            proofs.end_all()
+            raise
+        pool.shutdown()
         for result in self.results.values():
             self.progress.show(result)
         return list(self.results.values())
@@ -116,18 +122,20 @@ class Run:
 
     # The control
 
-    def _control(self, provable: Sequence[features.Feature]) -> None:
+    def _control(self, provable: Sequence[features.Feature], door: Optional[str]) -> None:
         """Through the proxy, with nothing spoiled, every test of a mutation passes."""
         by_test: Dict[str, List[features.Feature]] = {}
         for feature in provable:
-            if feature.mutation.kind == "http" and feature.mutation.test:
-                by_test.setdefault(self.collected.of(feature.mutation.test)[0], []).append(feature)
+            mutation = feature.mutation
+            if mutation.kind == "http" and mutation.test and mutation.change.get("door") == door:
+                by_test.setdefault(self.collected.of(mutation.test)[0], []).append(feature)
         if not by_test:
             return
-        stand_ins = shim.write(self.scratch / "control", self.binaries, {"http": {}})
+        place = self.scratch / f"control-{door or 'public'}"
+        stand_ins = shim.write(place, self.binaries, {"http": {"door": door}})
         inside = {**self.environment, **environment.programs(stand_ins)}
         ordered = [test for test in self.collected.tests if test in by_test]
-        outcomes, session = proofs.run_tests(ROOT, ordered, inside, self.scratch / "control-run")
+        outcomes, session = proofs.run_tests(ROOT, ordered, inside, place / "run")
         for test, users in by_test.items():
             outcome = outcomes.get(test)
             if outcome is None or outcome.outcome != "passed":
@@ -199,7 +207,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options.add_argument("--only", action="append", default=[], metavar="ID", help="this feature (again for more)")
     options.add_argument("--features", type=Path, default=ROOT / "harness" / "features.json", help=argparse.SUPPRESS)
     options.add_argument("--binaries", type=Path, default=ROOT / "target" / "debug", help="where the programs are")
-    options.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 2), help="how many things run at once")
+    options.add_argument("--jobs", type=int, default=(os.cpu_count() or 2) + 1, help="how many things run at once (tests mostly wait)")
     options.add_argument("--keep", action="store_true", help="leave the logs behind though all is well")
     given = options.parse_args(arguments)
     started = time.monotonic()
@@ -221,7 +229,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run = Run(wanted, given.binaries.resolve(), scratch, not given.no_mutations, given.jobs)
     print(f"environment of every proof: {' '.join(environment.names(run.environment))}")
-    results = run.run()
+    try:
+        results = run.run()
+    except (KeyboardInterrupt, SystemExit):
+        print(f"stage-7: FAIL interrupted; logs: {scratch}")
+        return 130
     verdict = report.verdict(results, not given.no_mutations, time.monotonic() - started)
     print(report.table(results))
     print(verdict.line)

@@ -189,7 +189,7 @@ def _behind_a_proxy(kind: str, arguments: List[str], change: Dict[str, Any], app
     if path is None:
         return arguments
     settings = yaml.safe_load(Path(path).read_text())
-    doors = _own_doors(settings) if kind == "http" else _door_to_sts(settings)
+    doors = _own_doors(settings, change.get("door")) if kind == "http" else _door_to_sts(settings)
     if not doors:
         return arguments
     broker = os.getpid()
@@ -208,12 +208,12 @@ def _behind_a_proxy(kind: str, arguments: List[str], change: Dict[str, Any], app
     return _replace_config(arguments, path, yaml.safe_dump(settings, sort_keys=False))
 
 
-def _own_doors(settings: Dict[str, Any]) -> List[tuple]:
-    """The broker's plain listeners move; the proxy takes their ports."""
+def _own_doors(settings: Dict[str, Any], door: Optional[str]) -> List[tuple]:
+    """The broker's plain listeners, or that of the metrics, move; the proxy takes their ports."""
     from peers.ports import free_port
 
     doors = []
-    for listener in [*settings.get("listeners", []), settings.get("metrics") or {}]:
+    for listener in [settings.get("metrics") or {}] if door == "metrics" else settings.get("listeners", []):
         host, port = listener.get("address", ":0").rsplit(":", 1)
         if "tls" not in listener and host == "127.0.0.1":
             listener["address"] = f"127.0.0.1:{free_port()}"

@@ -4,7 +4,7 @@ The rule's `request` is a method (or `*`) and a pattern of the path. What it doe
 `answer` instead of asking the broker, or to the request (`send`), or to the
 answer: `status`, `header`, `drop` (header fields), `json`, `without` (fields of
 the body), `body` (a pattern and its replacement). `when` names the one status
-that is spoiled.
+that is spoiled; `door: metrics` means the listener of the metrics.
 """
 from __future__ import annotations
 
@@ -52,15 +52,16 @@ class Handler(BaseHTTPRequestHandler):
     server: Spoiler
 
     def any_method(self) -> None:
+        # As it was sent: http.server takes double slashes out of `self.path`.
+        path = self.requestline.split(" ")[1]
         body, headers = self._body(), list(self.headers.items())
-        rule = self.server.rule if self.server.matches(self.command, self.path) else {}
+        rule = self.server.rule if self.server.matches(self.command, path) else {}
         try:
             if "answer" in rule:
                 self.server.applied()
                 answer = rule["answer"]
                 self._write(answer["status"], list(answer.get("headers", {}).items()), answer.get("body", "").encode())
                 return
-            path = self.path
             if "send" in rule:
                 path, headers, body = self._spoil_request(rule["send"], path, headers, body)
             status, answered, content = self._ask(path, headers, body)

@@ -14,7 +14,7 @@ def test_every_setting_of_the_broker_is_on_its_page_and_the_reverse(tmp_path):
     done = run_binary("check", "--json", environment={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"})
     assert done.exit_code == 0, done
     known = set(leaves(json.loads(done.stdout)["settings"], ""))
-    documented = set(re.findall(r"^\| `([a-z_.*]+)` \| (?:`BROKER_|–)", (DOCS / "configuration.md").read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z0-9_.*]+)` \| (?:`BROKER_|–)", (DOCS / "configuration.md").read_text(), re.MULTILINE))
     known |= {"roles", "listeners"}
     assert len(known) > 40 and known == documented, known ^ documented
 
