@@ -58,6 +58,18 @@ def code_message(
     return message.as_bytes()
 
 
+def link_message(link: str, to: str) -> bytes:
+    """The link is longer than a line, so that the encoding breaks it."""
+    message = EmailMessage(policy=policy.SMTP.clone(max_line_length=76))
+    message["From"] = f"OpenRouter <{SENDER}>"
+    message["To"] = to
+    message["Subject"] = "Please confirm your address"
+    message["Date"] = format_datetime(datetime.now(timezone.utc))
+    text = f"Dear new user, so that we know that this address is really yours, please open {link} in your browser.\n"
+    message.set_content(text, charset="utf-8", cte="quoted-printable")
+    return message.as_bytes()
+
+
 class Inbound:
     """Puts messages into the bucket as the operator's receipt rule does."""
 

@@ -88,6 +88,9 @@ def _handler(site: Lookalike) -> type:
                 return self.redirect("/sign-up")
             if path == "/verify":
                 return self.html(200, ASK_CODE)
+            if path == f"/confirm/{account.code}":
+                account.verified = True
+                return self.redirect("/")
             if not account.verified:
                 return self.redirect("/verify")
             if path in ("/", "/settings/keys"):

@@ -60,7 +60,7 @@ def commands() -> list:
     found = set()
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if words and words[0] in ("agentkeys", "agentkeys-daemon", "agentkeys-broker-server"):
                     verbs = []

@@ -195,9 +195,18 @@ def test_a_head_that_is_not_http_is_400(broker, head):
     with connect(broker) as connection:
         connection.send(head)
         answer = connection.answer()
-    assert answer is None or answer.status == 400, answer
-    if b"Host" in head or head.startswith(b"GET /healthz HTTP/1.1\r\n\r\n"):
-        assert answer is not None, "it deserves an answer"
+        assert connection.answer() is None, "one answer, and the connection ends"
+    assert answer is not None
+    refused(answer, 400, "bad_request")
+
+
+def test_connect_is_refused_and_what_follows_is_not_read(broker):
+    smuggled = request("GET", "/healthz", {})
+    with connect(broker) as connection:
+        connection.send(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n" + smuggled)
+        answers = connection.answers_until_close()
+    assert len(answers) == 1, [str(answer) for answer in answers]
+    refused(answers[0], 405, "method_not_allowed")
 
 
 def test_two_authorization_fields_are_400(broker, token):

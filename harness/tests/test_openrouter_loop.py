@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Iterator, List
 
 import pytest
 
@@ -22,11 +22,12 @@ from brokerlib import REPOSITORY, Broker
 from clientlib import Machine, client_program
 from expect import new_wallet
 from http_client import Client
-from lookalike.mail import Inbound, code_message
+from lookalike.mail import Inbound, code_message, link_message
 from lookalike.site import Lookalike
 from peers.ports import free_port
 from peers.process import http_answers, wait_until
 from peers.seaweedfs import SeaweedFS
+from watched import Watched
 
 DOMAIN = "bots.example.dev"
 RECIPE = REPOSITORY / "conf" / "recipes" / "openrouter.yaml"
@@ -67,14 +68,20 @@ class Post:
         self.inbound = inbound
         self.decoys: List[str] = []
         self.silent = False
+        # Where a site that mails links has its own.
+        self.link = ""
 
     def __call__(self, address: str, code: str) -> None:
         wallet = address.split("@")[0]
         if self.silent:
             return
+        if self.link:
+            self.inbound.deliver(wallet, link_message(f"{self.link}/confirm/{code}", address))
+            return
         self.inbound.deliver(wallet, code_message(code, address))
         # S3's clock counts whole seconds: what follows is newer, and must still not win.
-        time.sleep(1.1)
+        second = int(time.time())
+        wait_until(lambda: int(time.time()) > second, 2, "the next second")
         self.inbound.deliver(wallet, code_message(self._decoy(), f"{new_wallet()}@{DOMAIN}"))
         self.inbound.deliver(wallet, code_message(self._decoy(), address, sent_at=time.time() - 86400))
         self.inbound.deliver(wallet, code_message(self._decoy(), address), genuine=False)
@@ -202,40 +209,6 @@ def test_one_variable_and_a_session_end_in_a_stored_key_that_works(developer, si
         shutil.copytree(pictures, keep, dirs_exist_ok=True)
 
 
-class Watched:
-    """Arguments and environments of a process and all that descend from it, while they live."""
-
-    def __init__(self, root: int) -> None:
-        self.root = root
-        self.arguments: set = set()
-        self.environments: set = set()
-
-    def look(self) -> None:
-        for pid in self.descendants():
-            try:
-                self.arguments.add(Path(f"/proc/{pid}/cmdline").read_text(errors="replace"))
-                self.environments.add(Path(f"/proc/{pid}/environ").read_text(errors="replace"))
-            except OSError:
-                continue
-
-    def descendants(self) -> List[int]:
-        parents: Dict[int, int] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                except (OSError, IndexError):
-                    continue
-        return [pid for pid in parents if self._descends(pid, parents)]
-
-    def _descends(self, pid: int, parents: Dict[int, int]) -> bool:
-        while pid in parents and pid > 1:
-            if pid == self.root:
-                return True
-            pid = parents[pid]
-        return False
-
-
 def test_a_stored_key_is_not_replaced_unasked(developer, site):
     assert developer.run("store", "openrouter", stdin="sk-or-v1-mine").returncode == 0
     done = developer.provision()
@@ -350,3 +323,68 @@ def test_another_machines_browser_is_refused(developer, site):
     done = developer.provision(more={"CDP_URL": "http://192.0.2.1:9222"})
     assert done.returncode == 1 and "CDP_URL must be this machine's" in done.stderr
     assert site.accounts == {}
+
+
+# Another site: a link by mail, other origins, other steps. Only this file is written for it.
+ROUTELLM = """
+service: routellm
+names:
+  - {{ name: site, value: "{site}" }}
+origins: ["${{site}}"]
+steps:
+  - name: open the form
+    open: "${{site}}/sign-up"
+  - name: address
+    fill: {{ element: 'input[type="email"]', text: "${{email}}" }}
+  - name: password
+    fill: {{ element: 'input[type="password"]', text: "${{password}}" }}
+  - name: terms
+    click: 'input[type="checkbox"]'
+  - name: send
+    click: "form button"
+  - name: the link by mail
+    mail:
+      from: noreply@openrouter.ai
+      subject: "(?i)confirm"
+      find: '(http://[a-z0-9.:-]+/confirm/[0-9]+)'
+      save: link
+    timeout: 60s
+  - name: follow it
+    open: "${{link}}"
+  - name: keys
+    open: "${{site}}/settings/keys"
+  - name: begin
+    click: "button >> Create"
+  - name: name it
+    fill: {{ element: '[role="dialog"] input', text: "agent" }}
+  - name: make it
+    click: '[role="dialog"] button >> Create'
+  - name: take it
+    read: {{ element: "code", find: '(sk-or-v1-[0-9a-f]+)', save: key }}
+verify:
+  - get: "${{site}}/api/v1/models"
+"""
+
+
+def test_a_second_service_is_a_second_recipe_in_the_users_home(developer, site, post):
+    own = developer.home / ".agentkeys" / "recipes" / "routellm.yaml"
+    done = developer.run("provision", "routellm")
+    assert done.returncode == 5 and str(own) in done.stderr, "the error says where a recipe would be"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(ROUTELLM.format(site=site.url))
+    post.link = site.url
+    done = developer.run("provision", "routellm", timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert [developer.run("read", "routellm").stdout] == site.keys()
+    assert developer.run("read", "openrouter").returncode == 5
+
+
+def test_a_mailed_link_to_another_origin_is_not_opened(developer, site, post):
+    own = developer.home / ".agentkeys" / "recipes" / "routellm.yaml"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(ROUTELLM.format(site=site.url))
+    with Lookalike(post) as elsewhere:
+        post.link = elsewhere.url
+        done = developer.run("provision", "routellm", timeout=150)
+        assert done.returncode == 1 and "not among the recipe's origins" in done.stderr, done.stderr
+        assert 'step 7 "follow it"' in done.stderr and elsewhere.user_agents == []

@@ -5,8 +5,10 @@ use agentkeys_core::BearerToken;
 use super::failure::Failure;
 use super::output::Output;
 use crate::broker::Broker;
+use crate::identity::Identity;
 use crate::sessions::{self, Keeper, Kept, SessionRecord, Store};
 use crate::settings::{BrokerUrl, Flags, Settings, Variables};
+use crate::wallet_key::WalletKey;
 
 /// One invocation.
 pub struct Context<'a> {
@@ -48,17 +50,30 @@ impl<'a> Context<'a> {
 
     /// Keeps a session and says where it went, if that is not the keychain.
     pub fn keep(&self, record: SessionRecord, token: &BearerToken) -> Result<(), Failure> {
-        let known = self.store.sessions()?.iter().any(|record| record.kept_in == Keeper::File);
+        let known = self.in_files_already()?;
         let kept = self.store.keep(record, token)?;
-        if !known {
-            self.say_fallback(&kept);
-        }
+        self.say_fallback(&kept, known);
         Ok(())
     }
 
-    /// Says, once, that a secret is in a file because there is no keychain.
-    pub fn say_fallback(&self, kept: &Kept) {
-        if let Some(reason) = &kept.fallback {
+    /// Keeps a wallet key, likewise.
+    pub fn keep_wallet(&self, identity: &Identity, key: &WalletKey) -> Result<(), Failure> {
+        let known = self.in_files_already()?;
+        let kept = self.store.keep_wallet(identity, &key.wallet(), &key.to_secret())?;
+        self.say_fallback(&kept, known);
+        Ok(())
+    }
+
+    fn in_files_already(&self) -> Result<bool, Failure> {
+        let sessions = self.store.sessions()?;
+        let wallets = self.store.wallets()?;
+        let mut keepers = sessions.iter().map(|one| one.kept_in).chain(wallets.iter().map(|one| one.kept_in));
+        Ok(keepers.any(|keeper| keeper == Keeper::File))
+    }
+
+    /// Says, once in a home, that secrets are in files because there is no keychain.
+    fn say_fallback(&self, kept: &Kept, known: bool) {
+        if let Some(reason) = kept.fallback.as_ref().filter(|_| !known) {
             self.output.note(&format!(
                 "Note: {reason}, so the secret is kept in a file that only you can read, under {}. \
                  AGENTKEYS_SESSION_STORE=file chooses this without asking the keychain.",

@@ -125,7 +125,5 @@ fn keep(context: &Context<'_>, identity: &Identity, key: &WalletKey) -> Result<(
     if existing_key(context, identity)?.is_some() {
         return Ok(());
     }
-    let kept = context.store.keep_wallet(identity, &key.wallet(), &key.to_secret())?;
-    context.say_fallback(&kept);
-    Ok(())
+    context.keep_wallet(identity, key)
 }

@@ -36,7 +36,7 @@ use crate::settings::{Flags, Variables};
 /// AWS credentials and API keys from an AgentKeys broker, with nothing on this machine but a
 /// bearer token
 #[derive(Debug, Parser)]
-#[command(name = "agentkeys", version, about, after_help = exit::HELP, propagate_version = true)]
+#[command(name = "agentkeys", version, after_help = exit::HELP, propagate_version = true)]
 pub struct Arguments {
     #[command(flatten)]
     flags: Flags,

@@ -23,7 +23,7 @@ use crate::provision::{self, Made, ProvisionError, Ways};
 pub struct Options {
     /// The service, such as openrouter
     service: Service,
-    /// Another recipe than the one that comes with the program
+    /// Another recipe than ~/.agentkeys/recipes/SERVICE.yaml or the one that comes with the program
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// Explain each step and do nothing
@@ -47,7 +47,8 @@ pub struct Options {
 }
 
 pub async fn run(context: &Context<'_>, options: Options) -> Result<Exit, Failure> {
-    let recipe = Recipe::load(&options.service, options.recipe.as_deref())?;
+    let own = context.settings.home.value.join("recipes");
+    let recipe = Recipe::load(&options.service, options.recipe.as_deref(), &own)?;
     if options.dry_run {
         let lines = provision::explain(&recipe);
         if context.output.is_json() {
@@ -135,7 +136,7 @@ fn refuse_ambient(service: &Service) -> Result<(), Failure> {
 impl From<RecipeError> for Failure {
     fn from(error: RecipeError) -> Self {
         let exit = match error {
-            RecipeError::Unknown(_) => Exit::NotFound,
+            RecipeError::Unknown { .. } => Exit::NotFound,
             RecipeError::Unreadable { .. } | RecipeError::Wrong { .. } => Exit::Settings,
         };
         Self::new(exit, error.to_string())

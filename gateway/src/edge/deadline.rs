@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agentkeys_core::Code;
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
@@ -20,7 +21,7 @@ use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::sync::Notify;
 
-use super::proxy::Gateway;
+use super::proxy::{Gateway, UNMATCHED};
 use super::watched::Arrivals;
 use crate::metrics::Metrics;
 
@@ -44,6 +45,7 @@ pub(super) fn head_parsed() {
         head.parsed.store(true, Ordering::Release);
         head.changed.notify_waiters();
     });
+    let _outside_http1 = CONNECTION.try_with(|arrivals| arrivals.head_parsed());
 }
 
 /// Pingora's proxy app with a deadline for each head.
@@ -52,9 +54,25 @@ pub(super) struct HeadDeadline {
     pub(super) head: Duration,
     pub(super) idle: Duration,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) listener: &'static str,
 }
 
 impl HeadDeadline {
+    /// A refused head is a request too: it is counted and logged as the others are.
+    fn account(&self, request_id: &str) {
+        self.metrics.requests.with_label_values(&[self.listener, UNMATCHED, "other", "400"]).inc();
+        tracing::info!(
+            target: "agentkeys_broker::access",
+            listener = self.listener,
+            method = "other",
+            route = UNMATCHED,
+            status = 400,
+            request_id,
+            code = Code::BadRequest.as_str(),
+            "request"
+        );
+    }
+
     async fn expired(&self, arrivals: &Arrivals, seen: u64) -> &'static str {
         if !arrivals.is_first_request()
             && tokio::time::timeout(self.idle, arrivals.beyond(seen)).await.is_err()
@@ -78,6 +96,7 @@ impl HttpServerApp for HeadDeadline {
         };
         let head = Arc::new(HeadParsed::default());
         let seen = arrivals.count();
+        arrivals.head_begins();
         let serve = HEAD.scope(head.clone(), self.proxy.process_new_http(session, shutdown));
         tokio::pin!(serve);
         let parsed = async {
@@ -91,7 +110,12 @@ impl HttpServerApp for HeadDeadline {
         };
         tokio::select! {
             biased;
-            result = &mut serve => return result,
+            result = &mut serve => {
+                if let Some(request_id) = arrivals.refused() {
+                    self.account(request_id);
+                }
+                return result;
+            }
             () = parsed => {}
             reason = self.expired(&arrivals, seen) => {
                 self.metrics.connections_dropped.with_label_values(&[reason]).inc();

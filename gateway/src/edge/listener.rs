@@ -97,6 +97,8 @@ impl Server {
             let mut options = HttpServerOptions::default();
             options.keepalive_request_limit = Some(settings.requests_per_connection);
             options.h2_idle_timeout = Some(settings.idle);
+            // So that our hook refuses CONNECT as it does any other method, and not Pingora before it.
+            options.allow_connect_method_proxying = true;
             proxy.server_options = Some(options);
             let mut h2 = default_h2_options();
             h2.max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX));
@@ -113,6 +115,7 @@ impl Server {
                     head: settings.head,
                     idle: settings.idle,
                     metrics: spec.metrics.clone(),
+                    listener: spec.name,
                 }),
             });
         }

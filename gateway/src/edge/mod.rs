@@ -2,7 +2,8 @@
 //!
 //! [`listener`] accepts, [`guard`] caps connections, [`watched`] and
 //! [`deadline`] give each request head a deadline, [`proxy`] is Pingora's hook
-//! into [`crate::routes`], [`body`] and [`respond`] read and write. Pingora's own
+//! into [`crate::routes`], [`body`] and [`respond`] read and write, [`unparsed`]
+//! answers what is no request. Pingora's own
 //! defaults bound none of this: no deadline on a head, no idle limit, no cap on
 //! connections or bodies.
 
@@ -15,6 +16,7 @@ mod proxy;
 mod respond;
 pub mod shutdown;
 pub mod tls;
+mod unparsed;
 mod watched;
 
 use std::net::SocketAddr;

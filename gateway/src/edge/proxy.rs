@@ -26,7 +26,7 @@ use crate::routes::{Found, Router};
 /// A client that does not read its answer holds a connection no longer than this.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// The route label of requests that match no route.
-const UNMATCHED: &str = "unmatched";
+pub(super) const UNMATCHED: &str = "unmatched";
 
 /// What one listener serves.
 pub(super) struct Gateway {
@@ -93,6 +93,11 @@ impl Gateway {
     /// What Pingora lets pass and HTTP or our limits do not.
     fn check_head(&self, exchange: &Exchange) -> Result<(), Problem> {
         let request = &exchange.request;
+        if request.method == Method::CONNECT {
+            let mut problem = Problem::new(Code::MethodNotAllowed, "The broker is no proxy.");
+            problem.allow = Some("GET, HEAD, POST, PUT, DELETE".to_owned());
+            return Err(problem);
+        }
         let fields: usize =
             request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         let size = fields + request.uri.to_string().len();
@@ -163,7 +168,8 @@ impl ProxyHttp for Gateway {
             }
         };
         respond::complete(&mut response, &exchange);
-        if self.drain.is_draining() {
+        // What follows a CONNECT would be a tunnel's bytes, not requests.
+        if self.drain.is_draining() || exchange.request.method == Method::CONNECT {
             session.set_keepalive(None);
         }
         ctx.status = response.status.as_u16();

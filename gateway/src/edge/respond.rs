@@ -44,15 +44,20 @@ fn challenge(problem: &Problem) -> Option<String> {
 
 /// Adds what every answer carries.
 pub(super) fn complete(response: &mut Response, exchange: &Exchange) {
-    set(response, HeaderName::from_static("x-request-id"), &exchange.request_id);
-    set(response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    if exchange.peer.tls {
-        set(response, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
-    }
+    identify(response, &exchange.request_id, exchange.peer.tls);
     if let Some(tightest) = exchange.rates.iter().min_by_key(|state| state.remaining) {
         set(response, HeaderName::from_static("ratelimit-policy"), &policies(&exchange.rates));
         let state = format!(r#""{}";r={};t={}"#, tightest.policy, tightest.remaining, tightest.reset_seconds);
         set(response, HeaderName::from_static("ratelimit"), &state);
+    }
+}
+
+/// Adds what even an answer to no request carries.
+pub(super) fn identify(response: &mut Response, request_id: &str, tls: bool) {
+    set(response, HeaderName::from_static("x-request-id"), request_id);
+    set(response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if tls {
+        set(response, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
 }
 

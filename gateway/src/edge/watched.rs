@@ -1,10 +1,11 @@
 //! A stream that tells when bytes arrive, so that a deadline can begin at the
-//! first byte of a request head and not while a kept-alive connection is idle.
+//! first byte of a request head and not while a kept-alive connection is idle,
+//! and that answers a head which Pingora cannot parse.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,18 +20,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::guard::Permit;
+use super::unparsed::Refusal;
 
-/// Counts the bytes that have arrived on one connection.
+/// What has arrived on one connection.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     bytes: AtomicU64,
     changed: Notify,
     used: AtomicBool,
+    awaiting_head: AtomicBool,
+    refused: OnceLock<String>,
 }
 
 impl Arrivals {
     pub(super) fn count(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
+    }
+
+    /// From here on, an HTTP/1 head is being read.
+    pub(super) fn head_begins(&self) {
+        self.awaiting_head.store(true, Ordering::Release);
+    }
+
+    /// The head is there, so what is written is the answer to it.
+    pub(super) fn head_parsed(&self) {
+        self.awaiting_head.store(false, Ordering::Release);
+    }
+
+    /// The request id of the refusal, if a head could not be parsed.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.get().map(String::as_str)
     }
 
     /// True once per connection: for its first request.
@@ -55,12 +74,34 @@ impl Arrivals {
 pub(super) struct Watched {
     inner: Stream,
     arrivals: Arc<Arrivals>,
+    refusal: Option<Refusal>,
     _permit: Permit,
 }
 
 impl Watched {
     pub(super) fn new(inner: Stream, arrivals: Arc<Arrivals>, permit: Permit) -> Self {
-        Self { inner, arrivals, _permit: permit }
+        Self { inner, arrivals, refusal: None, _permit: permit }
+    }
+
+    fn is_refusing(&self) -> bool {
+        self.arrivals.awaiting_head.load(Ordering::Acquire)
+    }
+
+    /// Writes our refusal in the place of `length` bytes of Pingora's, which are dropped.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        let tls = self.inner.get_ssl_digest().is_some();
+        let refusal = self.refusal.get_or_insert_with(|| Refusal::new(tls));
+        // Only ever set once: a connection ends with its refusal.
+        let _first = self.arrivals.refused.set(refusal.request_id.clone());
+        while !refusal.rest().is_empty() {
+            match Pin::new(&mut self.inner).poll_write(cx, refusal.rest()) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => refusal.wrote(count),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(length))
     }
 }
 
@@ -83,6 +124,9 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_refusing() {
+            return self.poll_refuse(cx, buf.len());
+        }
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -99,6 +143,10 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_refusing() {
+            let length = bufs.iter().map(|buf| buf.len()).sum();
+            return self.poll_refuse(cx, length);
+        }
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 

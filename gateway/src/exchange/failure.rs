@@ -111,7 +111,9 @@ impl Failure {
             code_element(std::str::from_utf8(body).ok()?).map(bounded)
         });
         let message = meta.and_then(|meta| meta.message()).unwrap_or_default();
-        let internal = format!("status {status}: {chain}");
+        // STS's own words where there are some: the chain repeats them in the SDK's Debug form.
+        let said = if message.is_empty() { chain } else { blot_tokens(message) };
+        let internal = format!("status {status}: {said}");
         Self::from_answer(status, code, message, internal)
     }
 

@@ -137,8 +137,13 @@ fn yes() -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// There is none.
-    #[error("there is no recipe for {0}; these come with the program: {known}", known = names())]
-    Unknown(String),
+    #[error("there is no recipe for {service}: neither {file}, nor with the program, which has {known}", known = names())]
+    Unknown {
+        /// The service that was asked for.
+        service: String,
+        /// Where one of the user's own would be.
+        file: String,
+    },
     /// The file cannot be read.
     #[error("cannot read {file}: {reason}")]
     Unreadable {
@@ -160,16 +165,32 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// The recipe of a service, from a file or as it comes with the program.
-    pub fn load(service: &Service, file: Option<&Path>) -> Result<Self, RecipeError> {
-        let Some(path) = file else {
-            let known = BUILT_IN.iter().find(|(name, _)| *name == service.as_str());
-            let (name, text) = known.ok_or_else(|| RecipeError::Unknown(service.to_string()))?;
-            return Self::parse(text, format!("conf/recipes/{name}.yaml"), service);
-        };
+    /// The recipe of a service: the file that is named, else the user's own under
+    /// `own`, else the one that comes with the program.
+    pub fn load(service: &Service, named: Option<&Path>, own: &Path) -> Result<Self, RecipeError> {
+        if let Some(path) = named {
+            return Self::read(path, service)?.ok_or_else(|| RecipeError::Unreadable {
+                file: path.display().to_string(),
+                reason: "there is no such file".to_owned(),
+            });
+        }
+        let path = own.join(format!("{service}.yaml"));
+        if let Some(recipe) = Self::read(&path, service)? {
+            return Ok(recipe);
+        }
+        let known = BUILT_IN.iter().find(|(name, _)| *name == service.as_str());
+        let (name, text) = known.ok_or_else(|| RecipeError::Unknown {
+            service: service.to_string(),
+            file: path.display().to_string(),
+        })?;
+        Self::parse(text, format!("conf/recipes/{name}.yaml"), service)
+    }
+
+    fn read(path: &Path, service: &Service) -> Result<Option<Self>, RecipeError> {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, file, service),
+            Ok(text) => Self::parse(&text, file, service).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(RecipeError::Unreadable { file, reason: error.to_string() }),
         }
     }

@@ -28,11 +28,24 @@ fn error_of(text: &str) -> String {
 
 #[test]
 fn the_recipe_that_comes_with_the_program_holds() {
-    let recipe = Recipe::load(&service(), None).unwrap();
+    let own = tempfile::tempdir().unwrap();
+    let recipe = Recipe::load(&service(), None, own.path()).unwrap();
     assert_eq!(recipe.steps.len(), recipe.lines.len());
     assert!(recipe.place(0).starts_with("conf/recipes/openrouter.yaml:"));
-    let unknown = Recipe::load(&"elsewhere".parse().unwrap(), None).unwrap_err().to_string();
-    assert!(unknown.contains("openrouter"), "{unknown}");
+    let unknown = Recipe::load(&"elsewhere".parse().unwrap(), None, own.path()).unwrap_err().to_string();
+    assert!(unknown.contains("openrouter") && unknown.contains("/elsewhere.yaml"), "{unknown}");
+}
+
+#[test]
+fn a_recipe_of_ones_own_goes_before_the_one_of_the_program() {
+    let own = tempfile::tempdir().unwrap();
+    std::fs::write(own.path().join("openrouter.yaml"), SMALL).unwrap();
+    assert_eq!(Recipe::load(&service(), None, own.path()).unwrap().steps.len(), 2);
+    // One that is wrong is an error, never passed over for another.
+    std::fs::write(own.path().join("openrouter.yaml"), "steps: 1").unwrap();
+    assert!(matches!(Recipe::load(&service(), None, own.path()), Err(RecipeError::Wrong { .. })));
+    let gone = own.path().join("gone.yaml");
+    assert!(matches!(Recipe::load(&service(), Some(&gone), own.path()), Err(RecipeError::Unreadable { .. })));
 }
 
 #[test]
