@@ -11,6 +11,11 @@ import pytest
 VARIABLE = "STAGE7_RESULTS"
 
 
+def name_of(nodeid: str) -> str:
+    """As features.json names it: without the directory, whatever its parameters hold."""
+    return nodeid[len("tests/") :] if nodeid.startswith("tests/") else nodeid
+
+
 class Results:
     def __init__(self, path: str) -> None:
         self._file = open(path, "a", buffering=1)
@@ -29,7 +34,7 @@ class Results:
             test["asserted"] = _asserted(call.excinfo.value)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        self._file.write(json.dumps({"test": nodeid.split("/")[-1], **self._tests.pop(nodeid, {})}) + "\n")
+        self._file.write(json.dumps({"test": name_of(nodeid), **self._tests.pop(nodeid, {})}) + "\n")
 
 
 def _asserted(reason: BaseException) -> bool:
@@ -49,12 +54,12 @@ class Collected:
         self._file = open(path, "a", buffering=1)
 
     def pytest_itemcollected(self, item: Any) -> None:
-        self._file.write(json.dumps({"test": item.nodeid.split("/")[-1]}) + "\n")
+        self._file.write(json.dumps({"test": name_of(item.nodeid)}) + "\n")
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
             message = str(report.longrepr).strip().splitlines()[-1]
-            self._file.write(json.dumps({"broken": report.nodeid.split("/")[-1], "message": message}) + "\n")
+            self._file.write(json.dumps({"broken": name_of(report.nodeid), "message": message}) + "\n")
 
 
 def pytest_configure(config: Any) -> None:

@@ -179,5 +179,5 @@ def _steps(path: str) -> List[str]:
 
 def _substitute(pair: List[str], body: bytes) -> bytes:
     """`$NAME` is a variable of the broker's environment, `$COUNT` another number each time."""
-    replacement = pair[1].replace("$COUNT", str(next(_count)))
-    return re.sub(pair[0].encode(), os.path.expandvars(replacement).encode(), body, count=1, flags=re.DOTALL)
+    replacement = pair[1].replace("$COUNT", f"{os.getpid()}{next(_count):04}")
+    return re.sub(pair[0].encode(), os.path.expandvars(replacement).encode(), body, flags=re.DOTALL)

@@ -397,6 +397,23 @@ def test_an_idle_connection_is_closed(hasty):
         assert connection.seconds_until_closed(10) < 2 + SLACK
 
 
+def test_an_idle_connection_is_not_held_to_the_deadline_of_a_head(make_broker):
+    """A client that believes in the connection it keeps must not find it closed early."""
+    broker = make_broker({"limits": {**NO_LIMITS, "deadlines": {"head": "1s", "idle": "4s"}}}, ready=False)
+    held = [connect(broker) for _ in range(8)]
+    try:
+        for connection in held:
+            connection.send(request("GET", "/healthz", {}))
+            answer = connection.answer()
+            assert answer is not None and answer.status == 200
+        assert held[0].seconds_until_closed(10) > 3
+        for connection in held[1:]:
+            assert connection.seconds_until_closed(10) < SLACK, "all of them lived as long"
+    finally:
+        for connection in held:
+            connection.close()
+
+
 def test_a_body_byte_by_byte_ends(hasty):
     head = {**bearer(hasty.token()), "Content-Type": "application/json", "Content-Length": "1000"}
     with connect(hasty) as connection:
