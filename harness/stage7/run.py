@@ -181,17 +181,20 @@ class Run:
         return ROOT, {**self.environment, **environment.programs(stand_ins)}, stand_ins
 
     def _test_notices(self, feature: features.Feature, where: Path, inside: Dict[str, str], place: Path) -> bool:
-        test = self.collected.of(feature.mutation.test)[0]
-        outcomes, session = proofs.run_tests(where, [test], inside, place / "run")
-        outcome = outcomes.get(test)
-        if outcome is None:
-            self._fail(feature, f"{test} did not run under the mutation: {proofs.last_words(session.output)}")
-        elif outcome.outcome == "passed":
-            self._fail(feature, f"proves nothing: {test} passes although {feature.mutation.says}")
-        elif outcome.outcome != "failed" or outcome.when != "call" or not outcome.asserted:
-            self._fail(feature, f"{test} broke under the mutation instead of noticing: {outcome.message}")
+        """Red by what the test asserts, and not because something broke on the way."""
+        mutation = feature.mutation
+        # In a changed copy parameters may be others than those that were collected, so all are run.
+        asked = mutation.test if mutation.kind == "file" else self.collected.of(mutation.test)[0]
+        outcomes, session = proofs.run_tests(where, [asked], inside, place / "run")
+        red = [outcome for outcome in outcomes.values() if outcome.outcome == "failed"]
+        if not outcomes:
+            self._fail(feature, f"{asked} did not run under the mutation: {proofs.last_words(session.output)}")
+        elif not red:
+            self._fail(feature, f"proves nothing: {asked} passes although {mutation.says}")
+        elif not all(outcome.when == "call" and outcome.asserted for outcome in red):
+            self._fail(feature, f"{asked} broke under the mutation instead of noticing: {red[0].message}")
         else:
-            self.results[feature.id].red = outcome.message
+            self.results[feature.id].red = red[0].message
             return True
         return False
 

@@ -189,6 +189,7 @@ def _behind_a_proxy(kind: str, arguments: List[str], change: Dict[str, Any], app
     if path is None:
         return arguments
     settings = yaml.safe_load(Path(path).read_text())
+    endpoint = settings.get("aws", {}).get("sts_endpoint")
     doors = _own_doors(settings, change.get("door")) if kind == "http" else _door_to_sts(settings)
     if not doors:
         return arguments
@@ -197,7 +198,7 @@ def _behind_a_proxy(kind: str, arguments: List[str], change: Dict[str, Any], app
     if os.fork() == 0:
         os.close(ready)
         for public, private in doors:
-            spoiler = Spoiler(public, private, change, applied.note)
+            spoiler = Spoiler(public, private, change, applied.note, endpoint)
             threading.Thread(target=spoiler.serve_forever, args=(0.05,), daemon=True).start()
         os.write(told, b"1")
         os.close(told)

@@ -4,7 +4,8 @@ The rule's `request` is a method (or `*`) and a pattern of the path. What it doe
 `answer` instead of asking the broker, or to the request (`send`), or to the
 answer: `status`, `header`, `drop` (header fields), `json`, `without` (fields of
 the body), `body` (a pattern and its replacement). `when` names the one status
-that is spoiled; `door: metrics` means the listener of the metrics.
+that is spoiled, `delay` (seconds) holds the answer back, `asks_sts` makes a call
+to STS for each request, and `door: metrics` means the listener of the metrics.
 """
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import re
 import socket
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 Headers = List[Tuple[str, str]]
@@ -29,8 +30,10 @@ class Spoiler(ThreadingHTTPServer):
     # As deep as the broker's own, for tests of many connections at once.
     request_queue_size = 512
 
-    def __init__(self, public: int, private: int, rule: Dict[str, Any], applied: Callable[[], None]) -> None:
-        self.private, self.rule, self.applied = private, rule, applied
+    def __init__(
+        self, public: int, private: int, rule: Dict[str, Any], applied: Callable[[], None], sts: Optional[str] = None
+    ) -> None:
+        self.private, self.rule, self.applied, self.sts = private, rule, applied, sts
         deadline = time.monotonic() + BIND_SECONDS
         while True:
             try:
@@ -62,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
                 answer = rule["answer"]
                 self._write(answer["status"], list(answer.get("headers", {}).items()), answer.get("body", "").encode())
                 return
+            if rule.get("asks_sts") and self.server.sts:
+                self.server.applied()
+                self._ask_sts(self.server.sts)
             if "send" in rule:
                 path, headers, body = self._spoil_request(rule["send"], path, headers, body)
             status, answered, content = self._ask(path, headers, body)
@@ -100,6 +106,13 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
+    def _ask_sts(self, endpoint: str) -> None:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection = http.client.HTTPConnection(endpoint.split("://")[1], timeout=5)
+        connection.request("POST", "/", b"Action=GetCallerIdentity&Version=2011-06-15", form)
+        connection.getresponse().read()
+        connection.close()
+
     def _spoil_request(self, change: Dict[str, Any], path: str, headers: Headers, body: bytes) -> tuple:
         before = (path, list(headers), body)
         headers = [(n, v) for n, v in headers if n.lower() not in change.get("drop", [])]
@@ -116,6 +129,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _spoil_answer(self, rule: Dict[str, Any], status: int, headers: Headers, body: bytes) -> tuple:
         before = (status, list(headers), body)
+        if "delay" in rule:
+            self.server.applied()
+            time.sleep(rule["delay"])
         changed = {name.lower() for name in rule.get("header", {})} | set(rule.get("drop", []))
         headers = [(n, v) for n, v in headers if n.lower() not in changed] + list(rule.get("header", {}).items())
         if "json" in rule or "without" in rule:
