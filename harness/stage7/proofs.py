@@ -103,10 +103,13 @@ def pytest_session(
             start_new_session=True,
         )
         _running.add(child)
+        rest = ""
         try:
             while True:
                 over = child.poll() is not None
-                for text in lines:
+                # The last line may still be without its end.
+                *whole, rest = (rest + lines.read()).split("\n")
+                for text in whole:
                     line(json.loads(text))
                 if over:
                     break

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
@@ -237,6 +238,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except (KeyboardInterrupt, SystemExit):
         print(f"stage-7: FAIL interrupted; logs: {scratch}")
         return 130
+    except Exception as broken:  # The verdict line is owed for whatever goes wrong.
+        traceback.print_exc()
+        print(f"stage-7: FAIL the acceptance itself broke: {type(broken).__name__}: {broken}; logs: {scratch}")
+        return 1
     verdict = report.verdict(results, not given.no_mutations, time.monotonic() - started)
     print(report.table(results))
     print(verdict.line)
