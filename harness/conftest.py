@@ -72,6 +72,13 @@ def sts(strict_sts_process: StrictSts) -> Iterator[StrictSts]:
     strict_sts_process.clear_faults()
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Where a client lives: short, since a Unix socket's path has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="akm-") as directory:
+        yield Path(directory)
+
+
 def double_config(sts: StrictSts, exchange: str) -> dict:
     return {
         "aws": {"exchange": exchange, "sts_endpoint": sts.endpoint},

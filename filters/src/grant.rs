@@ -61,9 +61,7 @@ impl GrantPolicy {
     ) -> Result<GrantDecision, Problem> {
         let role = match (&request.role, &self.default_role) {
             (Some(role), _) | (None, Some(role)) => role.clone(),
-            (None, None) => {
-                return Err(no_grant("This broker has no default role: name one in 'role'."));
-            }
+            (None, None) => self.only_role(session, now).await?,
         };
         if !session.scope.allows_role(&role) {
             let mut problem =
@@ -94,6 +92,23 @@ impl GrantPolicy {
             duration_seconds: aws_duration(request.duration_seconds, ceiling, session, grant.as_ref(), now)?,
             grant: grant.map(|g| g.id),
         })
+    }
+
+    /// What a request means that names no role where none is the default: the one
+    /// role that the session may use and a grant covers. A client that knew the
+    /// local broker so needs nothing but the hosted one's URL.
+    async fn only_role(&self, session: &Session, now: Timestamp) -> Result<RoleAlias, Problem> {
+        let mut covered = Vec::new();
+        for role in self.ceilings.keys().filter(|role| session.scope.allows_role(role)) {
+            if self.covering(session, &MintTarget::Role(role.clone()), now).await?.is_some() {
+                covered.push(role.clone());
+            }
+        }
+        match (covered.pop(), covered.is_empty()) {
+            (Some(role), true) => Ok(role),
+            (Some(_), false) => Err(no_grant("This wallet may use more than one role: name one in 'role'.")),
+            (None, _) => Err(no_grant("No grant lets this wallet use any role.")),
+        }
     }
 
     async fn decide_audience(

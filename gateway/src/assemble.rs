@@ -102,6 +102,7 @@ pub async fn assemble(
         readiness: Arc::new(Readiness::new()),
         metrics,
         issued_ttl: settings.sessions.issued_ttl,
+        pairing_ttl: settings.sessions.pairing_ttl,
         source_identity: match settings.aws.source_identity {
             settings::SourceIdentity::Off => SourceIdentity::Off,
             settings::SourceIdentity::Wallet => SourceIdentity::Wallet,

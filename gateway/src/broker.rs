@@ -61,6 +61,8 @@ pub struct Broker {
     pub master_ttl: Duration,
     /// The life of a session that the operator issues, unless said.
     pub issued_ttl: Duration,
+    /// The life of a pairing code.
+    pub pairing_ttl: Duration,
     /// What to put into the STS source identity.
     pub source_identity: SourceIdentity,
 }

@@ -16,8 +16,10 @@ ACCOUNT = "000000000000"
 
 
 class Ministack:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, provisioned: bool = True) -> None:
+        """Without `provisioned`, an account with nothing in it."""
         self.directory = directory
+        self.provisioned = provisioned
         self.port = free_port()
         self.log = directory / "ministack.log"
         self.root_access_key = "ROOT" + secrets.token_hex(8).upper()
@@ -37,7 +39,8 @@ class Ministack:
         self._process.start()
         try:
             self._process.wait_ready(lambda: http_answers(self.port, "/_ministack/health", (200,)), timeout=30)
-            self.account = provision(self.admin, ACCOUNT)
+            if self.provisioned:
+                self.account = provision(self.admin, ACCOUNT)
         except BaseException:
             self.__exit__()
             raise

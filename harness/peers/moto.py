@@ -20,8 +20,10 @@ ACCOUNT = "123456789012"
 
 
 class Moto:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, provisioned: bool = True) -> None:
+        """Without `provisioned`, an account with nothing in it, and nothing enforced that setting it up needs."""
         self.directory = directory
+        self.provisioned = provisioned
         self.port = free_port()
         self.log = directory / "moto.log"
         self.account: Optional[AwsAccount] = None
@@ -42,8 +44,9 @@ class Moto:
         self._process.start()
         try:
             self._process.wait_ready(lambda: http_answers(self.port, "/moto-api/", (200,)), timeout=60)
-            self.account = provision(self.admin, ACCOUNT)
-            self.enforce_policies()
+            if self.provisioned:
+                self.account = provision(self.admin, ACCOUNT)
+                self.enforce_policies()
         except BaseException:
             self.__exit__()
             raise

@@ -1,6 +1,7 @@
 """The STS operations: what a call must satisfy, and the session that it gets."""
 from __future__ import annotations
 
+import time
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import limits, policy as iam, sigv4, web_identity
@@ -92,6 +93,8 @@ def signed_caller(
     token = next((v for n, v in headers if n.lower() == "x-amz-security-token"), None)
     if (session.session_token if session else None) != token:
         raise StsError("InvalidClientTokenId", "The security token included in the request is invalid")
+    if session and session.expires_at <= time.time():
+        raise StsError("ExpiredToken", "The security token included in the request is expired")
     return key
 
 

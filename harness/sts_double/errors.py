@@ -9,6 +9,8 @@ STATUS = {
     "InvalidIdentityToken": 400,
     "IDPCommunicationError": 400,
     "ExpiredTokenException": 400,
+    # A signed call with a credential that has ended; the one above is of a JWT.
+    "ExpiredToken": 403,
     "IDPRejectedClaim": 403,
     "MalformedPolicyDocument": 400,
     "PackedPolicyTooLarge": 400,

@@ -251,14 +251,28 @@ def test_no_grant_no_mint(role_broker, sts):
     refused(broker.try_mint_jwt(token), 403, "no_grant")
     assert sts.mint_calls() == []
     broker.cli("grant", "add", "--wallet", wallet, "--role", "agent")
-    # Without a default role the request names one.
+    # A client that worked with a local broker names no role: the only one that is granted is meant.
     assert broker.try_mint(token, role="agent").status == 200
-    refused(broker.try_mint(token), 403, "no_grant")
+    assert broker.try_mint(token).status == 200
     refused(broker.try_mint(broker.token(new_wallet()), role="agent"), 403, "no_grant")
     (grant,) = broker.cli_rows("grant", "list")
     assert grant["wallet"] == wallet
     broker.cli("grant", "remove", grant["grant_id"])
     refused(broker.try_mint(token, role="agent"), 403, "no_grant")
+
+
+def test_of_several_granted_roles_one_must_be_named(role_broker, sts):
+    other = "arn:aws:iam::111122223333:role/other"
+    broker = role_broker({"grants": {"default_role": None}, "roles": {"other": {"arn": other}}})
+    wallet = new_wallet()
+    token, narrow = broker.token(wallet), broker.token(wallet, role="agent")
+    for role in ("agent", "other"):
+        broker.cli("grant", "add", "--wallet", wallet, "--role", role)
+    answer = broker.try_mint(token)
+    refused(answer, 403, "no_grant")
+    assert "more than one role" in answer.text and sts.mint_calls() == []
+    # What the session may not use does not count.
+    assert broker.mint(narrow)["role_arn"] == sts.role_arn
 
 
 # audit

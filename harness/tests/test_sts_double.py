@@ -21,6 +21,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from peers import s3
+from peers.process import wait_until
 from sts_double import account as accounts
 from sts_double.providers import Provider
 from sts_double.server import Double, serve
@@ -513,6 +514,21 @@ def test_short_lived_credentials_expire(sts, issuer):
     while reach(sts, key, "s3:GetObject", f"bots/{WALLET}/mail")["allowed"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_an_ended_credential_signs_nothing(sts, issuer):
+    sts.double.short_life = 0.2
+    given = sts.web_identity(issuer.token())
+    client = sts.client(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+
+    def refusal() -> str:
+        try:
+            client.get_caller_identity()
+            return ""
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+
+    wait_until(lambda: refusal() == "ExpiredToken", 3, "the credential has ended")
 
 
 # Faults and records

@@ -6,6 +6,7 @@ use std::time::Duration;
 use agentkeys_core::oauth::{ApprovePairingRequest, PairingView};
 use agentkeys_core::{UserCode, duration, scope_text};
 use clap::Args;
+use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -36,7 +37,7 @@ pub struct Deny {
 }
 
 pub async fn approve(context: &Context<'_>, options: Approve) -> Result<Exit, Failure> {
-    let (_, broker) = context.broker()?;
+    let (own, broker) = context.broker()?;
     let asked = progress::during("Asking the broker", broker.pairing(&options.code)).await?;
     // What the approver names replaces what the device proposes; they are not mixed.
     let scope = if options.scope.is_empty() { asked.scope.clone() } else { options.scope.scope() };
@@ -45,7 +46,8 @@ pub async fn approve(context: &Context<'_>, options: Approve) -> Result<Exit, Fa
         describe(context, &asked);
         let life = ttl_seconds.map(|s| format!(" for {}", duration::format(Duration::from_secs(s))));
         let granted = whoami::scope(&scope_text::format(&scope));
-        let question = format!("Let it in with {granted}{}?", life.unwrap_or_default());
+        let life = life.unwrap_or_default();
+        let question = format!("Let it in for {} with {granted}{life}?", own.wallet);
         if !prompt::confirm(&question, "--yes")? {
             return Err(Failure::new(Exit::Failed, "nothing was approved")
                 .next(format!("`agentkeys deny {}` turns the device away", options.code)));
@@ -54,12 +56,21 @@ pub async fn approve(context: &Context<'_>, options: Approve) -> Result<Exit, Fa
     let request = ApprovePairingRequest { scope, ttl_seconds };
     let decision = progress::during("Approving", broker.approve(&options.code, &request)).await?;
     let granted = decision.scope.as_ref().unwrap_or(&request.scope);
+    let granted = whoami::scope(&scope_text::format(granted));
+    let mut value =
+        serde_json::to_value(&decision).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    // Where nothing was asked, this is the one place that says who was let in, and to what.
+    value["granted"] = json!(granted);
+    value["wallet"] = json!(own.wallet);
+    value["device"] = json!({ "label": asked.label, "source": asked.source });
     let mut rows = vec![
         ("approved", decision.user_code.to_string()),
-        ("scope", whoami::scope(&scope_text::format(granted))),
+        ("device", format!("{} at {}", named(&asked), clean(&asked.source))),
+        ("wallet", own.wallet.to_string()),
+        ("scope", granted),
     ];
     rows.extend(decision.expires_at.map(|at| ("expires", at.to_string())));
-    context.output.fact(&decision, &rows)
+    context.output.fact(&value, &rows)
 }
 
 pub async fn deny(context: &Context<'_>, options: Deny) -> Result<Exit, Failure> {
@@ -69,12 +80,20 @@ pub async fn deny(context: &Context<'_>, options: Deny) -> Result<Exit, Failure>
 }
 
 fn describe(context: &Context<'_>, asked: &PairingView) {
-    let clean = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
-    let label = asked.label.as_deref().map_or("a device without a name".to_owned(), clean);
     context.output.note(&format!(
-        "{label} asks from {}, {} ago, for: {}",
+        "{} asks from {}, {} ago, for: {}",
+        named(asked),
         clean(&asked.source),
         duration::format(Duration::from_secs(asked.age_seconds)),
         whoami::scope(&scope_text::format(&asked.scope)),
     ));
+}
+
+fn named(asked: &PairingView) -> String {
+    asked.label.as_deref().map_or_else(|| "a device without a name".to_owned(), clean)
+}
+
+/// A device's words never move the cursor of this terminal.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }

@@ -11,8 +11,19 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use secrecy::{ExposeSecret, SecretString};
 
-const FOREIGN: &[&str] =
-    &["origin", "x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip", "via", "sec-fetch-site"];
+const FOREIGN: &[&str] = &[
+    "origin",
+    "referer",
+    "cookie",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+];
+/// Whole families: what a proxy says of the hop before it, what a browser says of its page.
+const FOREIGN_FAMILIES: &[&str] = &["x-forwarded-", "sec-fetch-"];
 
 /// The address that this listener answers for.
 #[derive(Clone, Debug)]
@@ -43,7 +54,7 @@ impl Guard {
         if !peer.ip().is_loopback() {
             return forbidden("only this machine may ask");
         }
-        if let Some(name) = FOREIGN.iter().find(|name| parts.headers.contains_key(**name)) {
+        if let Some(name) = parts.headers.keys().find(|name| is_foreign(name.as_str())) {
             return forbidden(&format!("a request with {name} is not answered"));
         }
         let mut hosts = parts.headers.get_all(header::HOST).iter();
@@ -59,6 +70,10 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+fn is_foreign(name: &str) -> bool {
+    FOREIGN.contains(&name) || FOREIGN_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 /// Does `Authorization` carry this token, alone and as it stands?

@@ -177,7 +177,8 @@ impl Keeper {
                 self.refused(Trouble::Forbidden("the broker answered for another wallet".to_owned()));
             }
             Ok(minted) => {
-                let at = schedule::refresh_at(asked_at, minted.expiration, jitter::fraction());
+                let session_end = current.record.expires_at;
+                let at = schedule::refresh_at(asked_at, minted.expiration, session_end, jitter::fraction());
                 tracing::info!(mint_id = %minted.mint_id, expiration = %minted.expiration, "credential minted");
                 self.refresh_at = Some(at);
                 self.failures = 0;

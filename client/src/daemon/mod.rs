@@ -6,6 +6,7 @@
 
 mod answer;
 mod container;
+mod enter;
 mod guard;
 mod imds;
 mod keeper;

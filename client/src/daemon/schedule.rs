@@ -14,13 +14,25 @@ const BACKOFF_MOST: Duration = Duration::from_secs(30);
 /// its way into the request that it signs.
 pub const LEAST_LEFT: u64 = 5;
 
+/// AWS STS gives no credential that is shorter, and the broker none that
+/// outlives the session; the rest is for the way there and for clocks.
+const SHORTEST: u64 = 900 + 30;
+
 /// When a credential that lives from `minted_at` to `expiration` is replaced;
-/// `spread` in `0.0..1.0` keeps daemons that started together apart.
-pub fn refresh_at(minted_at: Timestamp, expiration: Timestamp, spread: f64) -> Timestamp {
+/// `spread` in `0.0..1.0` keeps daemons that started together apart. Where the
+/// session will be too short for another by then, not before it has ended:
+/// asking would only bring a refusal, and take away what is still good.
+pub fn refresh_at(
+    minted_at: Timestamp,
+    expiration: Timestamp,
+    session_end: Timestamp,
+    spread: f64,
+) -> Timestamp {
     let life = expiration.seconds_since(minted_at);
     let lead = LEAD.min(life / 2);
     let later = (lead as f64 / 6.0 * spread) as u64;
-    minted_at.plus(life - lead + later)
+    let at = minted_at.plus(life - lead + later);
+    if at.plus(SHORTEST) > session_end { expiration } else { at }
 }
 
 /// How long to wait after so many failures in a row.
@@ -38,11 +50,22 @@ pub fn is_usable(expiration: Timestamp, now: Timestamp) -> bool {
 mod tests {
     use super::*;
 
+    const FAR: Timestamp = Timestamp::from_unix(2_000_000);
+
+    #[test]
+    fn the_last_credential_of_a_session_is_kept_to_its_end() {
+        let start = Timestamp::from_unix(1_000_000);
+        let (end, half) = (start.plus(900), start.plus(450));
+        assert_eq!(refresh_at(start, end, half.plus(SHORTEST), 0.0), half, "there is time for another");
+        assert_eq!(refresh_at(start, end, half.plus(SHORTEST - 1), 0.0), end);
+        assert_eq!(refresh_at(start, end, end, 0.0), end);
+    }
+
     #[test]
     fn an_hours_credential_is_replaced_before_any_sdk_would_ask() {
         let start = Timestamp::from_unix(1_000_000);
         for spread in [0.0, 0.5, 0.999] {
-            let left = start.plus(3600).seconds_since(refresh_at(start, start.plus(3600), spread));
+            let left = start.plus(3600).seconds_since(refresh_at(start, start.plus(3600), FAR, spread));
             assert!((25 * 60..=30 * 60).contains(&left), "{left}");
         }
     }
@@ -50,9 +73,9 @@ mod tests {
     #[test]
     fn a_short_one_is_replaced_by_half_life_and_never_at_once() {
         let start = Timestamp::from_unix(1_000_000);
-        let at = refresh_at(start, start.plus(900), 0.5).seconds_since(start);
+        let at = refresh_at(start, start.plus(900), FAR, 0.5).seconds_since(start);
         assert!((450..=525).contains(&at), "{at}");
-        assert_eq!(refresh_at(start, start, 0.5), start);
+        assert_eq!(refresh_at(start, start, FAR, 0.5), start);
     }
 
     #[test]

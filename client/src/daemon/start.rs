@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agentkeys_core::{BearerToken, Timestamp};
 use aws_lc_rs::rand;
 use http::request::Parts;
 use secrecy::{ExposeSecret, SecretString};
@@ -19,14 +18,12 @@ use super::keeper::Keeper;
 use super::options::Options;
 use super::session_watch::SessionWatch;
 use super::state::Credentials;
-use super::{server, socket};
+use super::{enter, server, socket};
 use crate::broker::Broker;
 use crate::cli::Failure;
 use crate::exit::Exit;
 use crate::files;
-use crate::identity::Identity;
-use crate::pairing;
-use crate::sessions::{self, Choice, SelectError, Store};
+use crate::sessions::{Choice, Store};
 use crate::settings::{Settings, Variables};
 
 /// What the `ready` line says.
@@ -42,7 +39,7 @@ struct Ready {
 pub async fn run(options: Options, variables: Variables<'_>) -> Result<Exit, Failure> {
     let settings = Settings::resolve(&options.flags, variables)?;
     let store = Store::open(&settings);
-    let choice = session_or_pairing(&options, &settings, &store).await?;
+    let choice = enter::session_or_pairing(&options, &settings, &store).await?;
     let broker = Broker::new(&choice.broker_url, &settings)?;
 
     // The listeners come first: an address in use is said before anything is minted.
@@ -103,66 +100,6 @@ pub async fn run(options: Options, variables: Variables<'_>) -> Result<Exit, Fai
     outcome?;
     tracing::info!("stopped");
     Ok(Exit::Done)
-}
-
-/// The broker and identity to speak for. Without a session it ends here, unless
-/// a master may be asked for one.
-async fn session_or_pairing(
-    options: &Options,
-    settings: &Settings,
-    store: &Store,
-) -> Result<Choice, Failure> {
-    if !options.pair {
-        let record = sessions::choose(store, settings)?;
-        return Ok(Choice { broker_url: record.broker_url, identity: record.identity });
-    }
-    let choice = pairing_choice(settings, store)?;
-    let live = store.sessions()?.into_iter().any(|record| {
-        record.broker_url == choice.broker_url
-            && record.identity == choice.identity
-            && record.expires_at > Timestamp::now()
-    });
-    if live {
-        tracing::info!(identity = %choice.identity, "there is a session already; no pairing is needed");
-        return Ok(choice);
-    }
-    let broker = Broker::new(&choice.broker_url, settings)?;
-    let started = pairing::begin(&broker, &options.proposal()).await?;
-    let code = &started.user_code;
-    let mut stdout = std::io::stdout().lock();
-    writeln!(
-        stdout,
-        "pair {code}  (a master approves it within {} min: agentkeys approve {code})",
-        started.expires_in / 60
-    )?;
-    stdout.flush()?;
-    drop(stdout);
-    let answer = pairing::wait(&broker, &started).await?;
-    let (record, token): (_, BearerToken) = pairing::record(&choice, &answer)?;
-    tracing::info!(session = %record.session_id, wallet = %record.wallet, scope = %answer.scope, "paired");
-    if let Some(reason) = store.keep(record, &token)?.fallback {
-        tracing::warn!(%reason, "the session is kept in a file that only you can read");
-    }
-    Ok(choice)
-}
-
-/// A paired session stands beside a person's own on the same machine, under the
-/// name `daemon`; where there is none it gets the default name.
-fn pairing_choice(settings: &Settings, store: &Store) -> Result<Choice, Failure> {
-    let daemon: Identity = match "daemon".parse() {
-        Ok(name) => name,
-        Err(error) => return Err(Failure::new(Exit::Failed, format!("{error}"))),
-    };
-    match sessions::target(store, settings) {
-        Ok(choice) if settings.identity.value.is_some() || store.sessions()?.is_empty() => Ok(choice),
-        Ok(choice) => Ok(Choice { identity: daemon, ..choice }),
-        Err(SelectError::Ambiguous(_)) if settings.broker_url.value.is_some() => {
-            let mut named = settings.clone();
-            named.identity.value = Some(daemon);
-            Ok(sessions::target(store, &named)?)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

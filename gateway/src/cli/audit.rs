@@ -81,23 +81,24 @@ fn show(global: &Global, records: &[AuditRecord]) -> anyhow::Result<()> {
     if global.json {
         return output::json_lines(records);
     }
-    let rows: Vec<_> = records.iter().map(cells).collect();
+    let rows: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let entry = &record.entry;
+            [
+                record.seq.to_string(),
+                Timestamp::from_unix(entry.at_ms / 1000).to_string(),
+                entry.phase.as_str().to_owned(),
+                entry.action.clone(),
+                entry.outcome.clone(),
+                entry.wallet.clone().unwrap_or_default(),
+                entry.target.clone().unwrap_or_default(),
+                entry.mint_id.clone(),
+            ]
+        })
+        .collect();
     output::table(["SEQ", "TIME", "PHASE", "ACTION", "OUTCOME", "WALLET", "TARGET", "MINT"], &rows);
     Ok(())
-}
-
-fn cells(record: &AuditRecord) -> [String; 8] {
-    let entry = &record.entry;
-    [
-        record.seq.to_string(),
-        Timestamp::from_unix(entry.at_ms / 1000).to_string(),
-        entry.phase.as_str().to_owned(),
-        entry.action.clone(),
-        entry.outcome.clone(),
-        entry.wallet.clone().unwrap_or_default(),
-        entry.target.clone().unwrap_or_default(),
-        entry.mint_id.clone(),
-    ]
 }
 
 fn tail(global: &Global) -> anyhow::Result<()> {
@@ -112,13 +113,9 @@ fn tail(global: &Global) -> anyhow::Result<()> {
         socket.pause(Duration::from_secs(1));
         let query = ListQuery { after: Some(last), limit: Some(MAX_RECORDS), mint_id: None };
         let more: Records = socket.get("/admin/v1/audit", &query)?;
-        for record in &more.records {
-            last = record.seq;
-            if global.json {
-                output::json(record)?;
-            } else {
-                println!("{}", cells(record).join("  "));
-            }
+        if let Some(newest) = more.records.last() {
+            last = newest.seq;
+            show(global, &more.records)?;
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum KeysCommand {
     /// Take a key out of the set.
     Retire {
         /// The key, as `keys list` shows it.
+        // One in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// At once: what it signed is refused from then on.
         #[arg(long)]
@@ -117,4 +119,26 @@ fn say(global: &Global, events: &[Value]) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: KeysCommand,
+    }
+
+    #[test]
+    fn a_kid_that_begins_with_a_hyphen_can_be_retired() {
+        let kid = "-9QyOAvZduHphYjj129mTr34Xhm2tBlHjILVjA6Awn4";
+        for (words, at_once) in [(vec![kid], false), (vec![kid, "--now"], true), (vec!["--now", kid], true)] {
+            let line = Line::try_parse_from(["keys", "retire"].into_iter().chain(words)).unwrap();
+            assert!(matches!(line.command, KeysCommand::Retire { kid: ref k, now } if k == kid && now == at_once));
+        }
+    }
 }

@@ -87,7 +87,8 @@ pub(super) fn run(global: &Global, command: PairCommand) -> anyhow::Result<ExitC
     } else {
         let said = if decision.approved { "approved" } else { "denied" };
         let until = decision.expires_at.map(|end| format!(", until {end}")).unwrap_or_default();
-        println!("{said} {}{until}", decision.user_code);
+        let scope = decision.scope.as_ref().map(|scope| format!(", for {}", asked_for(scope)));
+        println!("{said} {}{}{until}", decision.user_code, scope.unwrap_or_default());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,12 +98,16 @@ fn some_of<T: Ord>(named: Vec<T>) -> Option<std::collections::BTreeSet<T>> {
 }
 
 fn row(view: &PairingView) -> [String; 5] {
-    let asks = scope_text::format(&view.scope);
     [
         view.user_code.to_string(),
         view.source.clone(),
         format!("{} s", view.age_seconds),
         view.label.clone().unwrap_or_default(),
-        if asks.is_empty() { "everything".to_owned() } else { asks },
+        asked_for(&view.scope),
     ]
+}
+
+fn asked_for(scope: &Scope) -> String {
+    let text = scope_text::format(scope);
+    if text.is_empty() { "everything".to_owned() } else { text }
 }

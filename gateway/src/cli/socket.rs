@@ -31,7 +31,7 @@ impl AdminSocket {
 
     /// Waits.
     pub(super) fn pause(&self, time: Duration) {
-        // Made inside the runtime: a timer needs one around it from its first moment.
+        // A timer can only be made inside of the runtime.
         self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 

@@ -281,6 +281,7 @@ impl Reader<'_> {
             }),
             master_ttl: self.duration("sessions.master_ttl"),
             issued_ttl: self.duration("sessions.issued_ttl"),
+            pairing_ttl: self.duration("sessions.pairing_ttl"),
         }
     }
 

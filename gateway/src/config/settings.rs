@@ -211,6 +211,8 @@ pub struct Sessions {
     pub master_ttl: Duration,
     /// An operator-issued session's life.
     pub issued_ttl: Duration,
+    /// A pairing code's life.
+    pub pairing_ttl: Duration,
 }
 
 /// Who may start a master session with a new wallet.

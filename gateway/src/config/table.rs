@@ -231,6 +231,12 @@ pub const TABLE: &[Key] = &[
         "12h",
         "How long a session that the operator issues lasts, unless the command says otherwise.",
     ),
+    key(
+        "sessions.pairing_ttl",
+        Duration("10s", "1h"),
+        "10m",
+        "How long a device's pairing code waits to be approved.",
+    ),
     maybe(
         "grants.default_role",
         Text,

@@ -14,7 +14,7 @@ use http::StatusCode;
 use std::time::Duration;
 
 use super::pacing::INTERVAL_SECONDS;
-use super::{Failure, PAIRING_SECONDS, answer, device_code, form};
+use super::{Failure, answer, device_code, form};
 use crate::broker::Broker;
 
 /// Anybody can ask, so this is all that may wait at once.
@@ -54,7 +54,7 @@ async fn begin(broker: &Broker, exchange: &Exchange) -> Result<Response, Failure
     let device_code = device_code::generate().map_err(Problem::internal)?;
     let hash =
         device_code::hash(&device_code).ok_or_else(|| Problem::internal("a new device code is not one"))?;
-    let now = Timestamp::now();
+    let (now, life) = (Timestamp::now(), broker.pairing_ttl.as_secs());
     let mut pairing = Pairing {
         user_code: UserCode::generate().map_err(Problem::internal)?,
         label: request.label,
@@ -62,7 +62,7 @@ async fn begin(broker: &Broker, exchange: &Exchange) -> Result<Response, Failure
         ttl_seconds: request.expires_in,
         source: source.to_canonical().to_string(),
         created_at: now,
-        expires_at: now.plus(PAIRING_SECONDS),
+        expires_at: now.plus(life),
         state: PairingState::Pending,
     };
     let mut tries = TRIES;
@@ -91,7 +91,7 @@ async fn begin(broker: &Broker, exchange: &Exchange) -> Result<Response, Failure
         verification_uri_complete: Some(format!("{verification_uri}?code={}", pairing.user_code)),
         user_code: pairing.user_code,
         verification_uri,
-        expires_in: PAIRING_SECONDS,
+        expires_in: life,
         interval: INTERVAL_SECONDS,
     };
     Ok(Response::secret_json(StatusCode::OK, &response)?)

@@ -27,9 +27,6 @@ pub use token::Token;
 use super::child::NoChild;
 use crate::broker::store_problem;
 
-/// How long both codes of a pairing live, in seconds.
-pub const PAIRING_SECONDS: u64 = 600;
-
 /// Why a request failed: as RFC 6749 says it, or as a problem.
 #[derive(Debug)]
 pub enum Failure {

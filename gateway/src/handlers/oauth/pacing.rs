@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use agentkeys_core::TokenHash;
 
-use super::PAIRING_SECONDS;
-
 /// The interval that a device starts with, in seconds.
 pub(super) const INTERVAL_SECONDS: u64 = 5;
 
@@ -16,6 +14,8 @@ pub(super) const INTERVAL_SECONDS: u64 = 5;
 const STEP: Duration = Duration::from_secs(5);
 /// What a network may take away from an interval that a device has kept.
 const TOLERANCE: Duration = Duration::from_millis(500);
+/// No code lives longer (`sessions.pairing_ttl`), so nothing older is polled for.
+const LONGEST_SECONDS: u64 = 3_600;
 /// When the table is swept.
 const SWEEP_AT: usize = 4_096;
 
@@ -36,7 +36,7 @@ impl Pacing {
     pub(super) fn keeps(&self, device: TokenHash, now: Instant) -> bool {
         let mut polls = self.polls.lock().unwrap_or_else(PoisonError::into_inner);
         if polls.len() >= SWEEP_AT {
-            polls.retain(|_, poll| now.duration_since(poll.last).as_secs() < PAIRING_SECONDS);
+            polls.retain(|_, poll| now.duration_since(poll.last).as_secs() < LONGEST_SECONDS);
         }
         let first = Duration::from_secs(INTERVAL_SECONDS);
         let Some(poll) = polls.get_mut(&device) else {

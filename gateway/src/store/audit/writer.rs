@@ -92,8 +92,14 @@ impl Writer {
     }
 
     /// Runs until the queue is closed and empty.
-    pub fn run(mut self, finish: watch::Sender<bool>) {
+    pub fn run(self, finish: watch::Sender<bool>) {
         let _end = End { queue: Arc::clone(&self.queue), finish };
+        // Dropped before `_end`: who waits for the end finds the file closed.
+        let mut writer = self;
+        writer.work();
+    }
+
+    fn work(&mut self) {
         let mut close_by = None;
         loop {
             let wake_at = if self.failing { self.retry_at } else { self.prune_at };
