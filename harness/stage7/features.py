@@ -4,6 +4,7 @@ A mutation breaks the product and never a test. It has one of these kinds:
 
 http    a proxy before the broker spoils one answer or one request (`spoiler`)
 sts     the same between the broker and STS
+daemon  the same before agentkeys-daemon, at the address of its ready line that `door` names
 config  keys of broker.yaml are changed before the broker reads it
 cli     one command gets other arguments, prints something else, or does nothing
 disk    files of the data directory are changed under the broker
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-KINDS = ("http", "sts", "config", "cli", "disk", "say", "file")
+KINDS = ("http", "sts", "daemon", "config", "cli", "disk", "say", "file")
 KEYS = {"id", "area", "covers", "spec", "deliverable", "prove", "command", "needs", "mutation"}
 
 

@@ -17,7 +17,7 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from stage7 import checkout, environment, features, proofs, report, shim
 
@@ -45,7 +45,7 @@ class Run:
         try:
             jobs = [pool.submit(self._prove_all, provable)]
             if self.mutate:
-                jobs += [pool.submit(self._control, provable, door) for door in (None, "metrics")]
+                jobs += [pool.submit(self._control, provable, *place) for place in _proxies(provable)]
                 jobs += [pool.submit(self._break, feature) for feature in provable]
             for job in jobs:
                 job.result()
@@ -123,17 +123,15 @@ class Run:
 
     # The control
 
-    def _control(self, provable: Sequence[features.Feature], door: Optional[str]) -> None:
+    def _control(self, provable: Sequence[features.Feature], kind: str, door: Optional[str]) -> None:
         """Through the proxy, with nothing spoiled, every test of a mutation passes."""
         by_test: Dict[str, List[features.Feature]] = {}
         for feature in provable:
             mutation = feature.mutation
-            if mutation.kind == "http" and mutation.test and mutation.change.get("door") == door:
+            if mutation.test and (mutation.kind, mutation.change.get("door")) == (kind, door):
                 by_test.setdefault(self.collected.of(mutation.test)[0], []).append(feature)
-        if not by_test:
-            return
-        place = self.scratch / f"control-{door or 'public'}"
-        stand_ins = shim.write(place, self.binaries, {"http": {"door": door}})
+        place = self.scratch / f"control-{kind}-{door or 'all'}"
+        stand_ins = shim.write(place, self.binaries, {kind: self._passes(kind, door)})
         inside = {**self.environment, **environment.programs(stand_ins)}
         ordered = [test for test in self.collected.tests if test in by_test]
         outcomes, session = proofs.run_tests(ROOT, ordered, inside, place / "run")
@@ -143,6 +141,15 @@ class Run:
                 said = outcome.message if outcome else proofs.last_words(session.output)
                 for feature in users:
                     self._fail(feature, f"{test} fails through a proxy that changes nothing: {said}")
+
+    @staticmethod
+    def _passes(kind: str, door: Optional[str]) -> Dict[str, Any]:
+        """A rule that spoils nothing."""
+        if kind == "daemon":
+            # The daemon would rightly refuse a Host that names the proxy: only that is put right.
+            own = "127.0.0.1:$PUBLIC"
+            return {"door": door, "request": "* .*", "send": {"swap": {"host": [own, "127.0.0.1:$PRIVATE"]}}}
+        return {"door": door}
 
     # Red
 
@@ -203,6 +210,16 @@ class Run:
         result = self.results[feature.id]
         with self.progress.lock:
             result.problems.append(problem)
+
+
+def _proxies(provable: Sequence[features.Feature]) -> List[tuple]:
+    """Where the mutations put a proxy: kind and door."""
+    places = {
+        (feature.mutation.kind, feature.mutation.change.get("door"))
+        for feature in provable
+        if feature.mutation.kind in ("http", "sts", "daemon") and feature.mutation.test
+    }
+    return sorted(places, key=str)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

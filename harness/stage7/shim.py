@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 BROKER = "agentkeys-broker-server"
+DAEMON = "agentkeys-daemon"
 APPLIED = "applied"
 PROGRAM = """#!{python} -I
 import sys
@@ -33,7 +34,7 @@ def write(directory: Path, binaries: Path, mutation: Dict[str, Any]) -> Path:
     programs.mkdir(parents=True)
     (directory / "mutation.json").write_text(json.dumps(mutation))
     packages = [path for path in sys.path if path.endswith("site-packages")]
-    for real in (binaries / BROKER, binaries / "agentkeys", binaries / "agentkeys-daemon"):
+    for real in (binaries / BROKER, binaries / "agentkeys", binaries / DAEMON):
         program = programs / real.name
         program.write_text(
             PROGRAM.format(
@@ -58,6 +59,8 @@ def stand_in(name: str, real: str, directory: str) -> None:
     applied = Applied(Path(directory))
     if kind == "cli" and change["program"] == name and _names(arguments, change["run"].split()):
         _command(real, arguments, change, applied)
+    if kind == "daemon" and name == DAEMON:
+        _before_the_daemon(change, applied)
     if name == BROKER:
         serves = "serve" in arguments[:1] or not [a for a in arguments if not a.startswith("-")]
         if kind == "config":
@@ -233,6 +236,29 @@ def _door_to_sts(settings: Dict[str, Any]) -> List[tuple]:
     return [(public, int(endpoint.rsplit(":", 1)[1].strip("/")))]
 
 
+def _before_the_daemon(change: Dict[str, Any], applied: Applied) -> None:
+    """The address in its `ready` line becomes that of a proxy before it."""
+    from peers.ports import free_port
+    from stage7.spoiler import Spoiler
+
+    printed, daemons = os.pipe()
+    if os.fork() == 0:
+        os.close(daemons)
+        for line in os.fdopen(printed):
+            found = re.search(rf"\b{change['door']}=http://127\.0\.0\.1:(\d+)", line)
+            if found:
+                spoiler = Spoiler(free_port(), int(found.group(1)), change, applied.note)
+                threading.Thread(target=spoiler.serve_forever, args=(0.05,), daemon=True).start()
+                own = found.group(0).replace(found.group(1), str(spoiler.server_address[1]))
+                line = line.replace(found.group(0), own)
+            print(line, end="", flush=True)
+        # The daemon has ended, and so does this.
+        os._exit(0)
+    os.close(printed)
+    os.dup2(daemons, 1)
+    os.close(daemons)
+
+
 def _outlive(broker: int) -> None:
     """Ends this process with the broker, which is its parent."""
     while os.getppid() == broker:
@@ -263,7 +289,9 @@ def _disk(arguments: List[str], change: Dict[str, Any], applied: Applied) -> Non
     if os.fork() == 0:
         # Once it serves, and again whatever is made later.
         while os.getppid() == broker:
-            for path in data.rglob(change.get("chmod", "")) if "chmod" in change else []:
+            # What is loosened before it serves, it would refuse.
+            loosened = data.rglob(change["chmod"]) if "chmod" in change and (data / "admin.sock").exists() else []
+            for path in loosened:
                 if path.stat().st_mode & 0o777 != change["mode"]:
                     path.chmod(change["mode"])
                     applied.note()

@@ -116,7 +116,11 @@ class Handler(BaseHTTPRequestHandler):
     def _spoil_request(self, change: Dict[str, Any], path: str, headers: Headers, body: bytes) -> tuple:
         before = (path, list(headers), body)
         headers = [(n, v) for n, v in headers if n.lower() not in change.get("drop", [])]
-        headers += list(change.get("header", {}).items())
+        own = str(self.server.private)
+        for name, (old, new) in change.get("swap", {}).items():
+            old, new = old.replace("$PUBLIC", str(self.server.server_address[1])), new.replace("$PRIVATE", own)
+            headers = [(n, new if n.lower() == name and v == old else v) for n, v in headers]
+        headers += [(name, value.replace("$PRIVATE", own)) for name, value in change.get("header", {}).items()]
         if "path" in change:
             path = change["path"]
         if "json" in change or "without" in change:
