@@ -11,6 +11,10 @@ KEPT = ("PATH", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME", "CMAKE")
 def scrubbed(home: Path, binaries: Path, outer: Mapping[str, str] = os.environ) -> Dict[str, str]:
     home.mkdir(parents=True, exist_ok=True)
     environment = {name: outer[name] for name in KEPT if name in outer}
+    # A page that says `cargo install` is pasted in a home of its own, which has a toolchain.
+    toolchains = Path(outer.get("RUSTUP_HOME") or Path(outer.get("HOME", "/nonexistent")) / ".rustup")
+    if toolchains.is_dir() and not (home / ".rustup").exists():
+        (home / ".rustup").symlink_to(toolchains)
     environment.update(HOME=str(home), LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
     return {**environment, **programs(binaries)}
 

@@ -60,7 +60,7 @@ def stand_in(name: str, real: str, directory: str) -> None:
     if kind == "cli" and change["program"] == name and _names(arguments, change["run"].split()):
         _command(real, arguments, change, applied)
     if kind == "daemon" and name == DAEMON:
-        _before_the_daemon(change, applied)
+        arguments = _before_the_daemon(arguments, change, applied)
     if name == BROKER:
         serves = "serve" in arguments[:1] or not [a for a in arguments if not a.startswith("-")]
         if kind == "config":
@@ -236,27 +236,37 @@ def _door_to_sts(settings: Dict[str, Any]) -> List[tuple]:
     return [(public, int(endpoint.rsplit(":", 1)[1].strip("/")))]
 
 
-def _before_the_daemon(change: Dict[str, Any], applied: Applied) -> None:
-    """The address in its `ready` line becomes that of a proxy before it."""
+def _before_the_daemon(arguments: List[str], change: Dict[str, Any], applied: Applied) -> List[str]:
+    """The daemon listens elsewhere; its `ready` line and its old address are those of a proxy before it."""
     from peers.ports import free_port
     from stage7.spoiler import Spoiler
 
+    door = change["door"]
+    option = {"container": "--listen", "imds": "--imds"}[door]
+    at = arguments.index(option) + 1 if option in arguments else 0
+    known = int(arguments[at].rsplit(":", 1)[1]) if at else 0
+    public, private = known or free_port(), free_port()
+    changed = [f"127.0.0.1:{private}" if at and place == at else word for place, word in enumerate(arguments)]
+    daemon = os.getpid()
+    ready, told = os.pipe()
     printed, daemons = os.pipe()
     if os.fork() == 0:
         os.close(daemons)
+        os.close(ready)
+        spoiler = Spoiler(public, private, change, applied.note)
+        threading.Thread(target=spoiler.serve_forever, args=(0.05,), daemon=True).start()
+        os.close(told)
         for line in os.fdopen(printed):
-            found = re.search(rf"\b{change['door']}=http://127\.0\.0\.1:(\d+)", line)
-            if found:
-                spoiler = Spoiler(free_port(), int(found.group(1)), change, applied.note)
-                threading.Thread(target=spoiler.serve_forever, args=(0.05,), daemon=True).start()
-                own = found.group(0).replace(found.group(1), str(spoiler.server_address[1]))
-                line = line.replace(found.group(0), own)
-            print(line, end="", flush=True)
-        # The daemon has ended, and so does this.
-        os._exit(0)
+            print(line.replace(f"{door}=http://127.0.0.1:{private}", f"{door}=http://127.0.0.1:{public}"), end="", flush=True)
+        # The daemon has closed its output.
+        _outlive(daemon)
+    os.close(told)
+    os.read(ready, 1)
+    os.close(ready)
     os.close(printed)
     os.dup2(daemons, 1)
     os.close(daemons)
+    return changed
 
 
 def _outlive(broker: int) -> None:

@@ -235,7 +235,7 @@ def test_there_is_a_manual_page_for_every_command(machine):
 
 
 def test_the_daemon_serves_credentials_to_sdks(developer, sts):
-    with developer.daemon("--listen", "127.0.0.1:0") as daemon:
+    with developer.daemon() as daemon:
         daemon.wait_serving()
         where = urllib.parse.urlsplit(daemon.addresses["container"])
         with Client(f"http://{where.netloc}") as client:
@@ -245,7 +245,7 @@ def test_the_daemon_serves_credentials_to_sdks(developer, sts):
 
 
 def test_the_daemon_pairs_where_there_is_no_session(machine, broker):
-    with machine.daemon("--pair", "--listen", "127.0.0.1:0") as daemon:
+    with machine.daemon("--pair") as daemon:
 
         def code_shown():
             assert daemon.running, daemon.log_tail()

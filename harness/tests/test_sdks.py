@@ -87,7 +87,7 @@ def configured(tmp_path_factory, seaweed_broker: Broker, relay: Relay) -> Develo
 def served(tmp_path_factory, seaweed_broker: Broker, relay: Relay) -> Iterator[tuple]:
     config = ["region = us-east-1", f"endpoint_url = {relay.url}"]
     machine = Developer(tmp_path_factory.mktemp("served"), seaweed_broker, config)
-    with machine.daemon("--listen", "127.0.0.1:0", "--imds", "127.0.0.1:0") as daemon:
+    with machine.daemon("--imds", "127.0.0.1:0") as daemon:
         yield machine, daemon.wait_serving()
 
 
