@@ -43,7 +43,7 @@ pub struct MintJwtResponse {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MintAwsRequest {
-    /// The role alias; the broker's default role unless said.
+    /// The role alias. Unless said: the broker's default role, or the only one that is granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<RoleAlias>,
     /// The credential's life in seconds, 900 to the ceiling; the ceiling unless said.

@@ -261,6 +261,15 @@ def test_no_grant_no_mint(role_broker, sts):
     refused(broker.try_mint(token, role="agent"), 403, "no_grant")
 
 
+def test_the_longest_socket_path_that_check_lets_pass_can_be_served(role_broker):
+    broker = role_broker(start=False)
+    home = broker.directory / ("d" * (103 - len(f"{broker.directory}//admin.sock")))
+    assert len(f"{home}/admin.sock") == 103
+    broker.data_dir = home
+    broker.start()
+    assert broker.session_issue()["token"]
+
+
 def test_of_several_granted_roles_one_must_be_named(role_broker, sts):
     other = "arn:aws:iam::111122223333:role/other"
     broker = role_broker({"grants": {"default_role": None}, "roles": {"other": {"arn": other}}})

@@ -47,6 +47,22 @@ def test_the_unit_is_hardened(unit):
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr
 
 
+def test_the_unit_the_hosted_example_and_the_runbook_name_the_same_places():
+    text = UNIT.read_text()
+    variables = dict(re.findall(r"(BROKER_\w+)=(\S+)", re.search(r"^Environment=(.*)$", text, re.MULTILINE).group(1)))
+    state = "/var/lib/" + re.search(r"^StateDirectory=(.+)$", text, re.MULTILINE).group(1)
+    hosted = yaml.safe_load((CONF / "broker.hosted.yaml").read_text())
+    runbook = (REPOSITORY / "docs" / "operator-runbook.md").read_text()
+    assert variables["BROKER_DATA_DIR"] == state == hosted["data_dir"]
+    assert f"`data_dir: {state}`" in runbook
+    files = re.findall(r"--config (/[\w./-]+)", runbook)
+    assert len(files) > 20 and set(files) == {variables["BROKER_CONFIG"]}
+    # Nothing but the state is written to, since all else is read-only to the unit.
+    assert "ProtectSystem=strict" in text and "ReadWritePaths" not in text
+    (program,) = re.findall(r"^ExecStart=(\S+) serve$", text, re.MULTILINE)
+    assert f"install -m 0755 agentkeys-broker-server {program.rsplit('/', 1)[0]}/" in text
+
+
 def test_the_unit_lets_the_broker_finish_and_does_not_retry_a_wrong_configuration():
     text = UNIT.read_text()
     settings = yaml.safe_load((CONF / "broker.yaml").read_text())

@@ -9,6 +9,8 @@ import json
 import re
 import secrets
 import shutil
+from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, Iterator
 
@@ -16,7 +18,7 @@ import pytest
 
 from brokerlib import REPOSITORY
 from clientlib import Machine
-from docs_as_code import STAND_INS, Page, Terminal, link
+from docs_as_code import STAND_INS, Page, Terminal, link, short_directory
 from http_client import Client
 from lookalike.mail import Inbound, code_message
 from lookalike.site import Lookalike
@@ -88,14 +90,21 @@ def account(tmp_path_factory) -> Iterator[Ministack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def operator(account, tmp_path_factory) -> Iterator[Operator]:
-    made = Operator(tmp_path_factory.mktemp("operator"), account)
+@contextmanager
+def another_operator(account: Ministack) -> Iterator[Operator]:
+    made = Operator(short_directory(), account)
     try:
         yield made
     finally:
         made.first.close()
         made.second.close()
+        shutil.rmtree(made.machine.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def operator(account) -> Iterator[Operator]:
+    with another_operator(account) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -157,19 +166,13 @@ def test_the_operators_section(serving):
     assert re.search(r"^ok: \d+ records, head [0-9a-f]{64}$", success, re.MULTILINE), success
 
 
-def test_the_key_from_1password_starts_it_too(account, tmp_path):
-    other = Operator(tmp_path, account)
-    try:
+def test_the_key_from_1password_starts_it_too(account):
+    with another_operator(account) as other:
         other.first.paste(PAGE["operator install"])
         other.first.paste_and_leave(PAGE["operator start from 1Password"], until="ready public=")
         other.issue()
         # Only a key that AWS knows tells the account.
-        other.second.paste(f"curl -sf --retry 20 --retry-all-errors --retry-delay 0 {other.url}/readyz")
-        other.items.write_text("{}")
-        other.first.interrupt()
-    finally:
-        other.first.close()
-        other.second.close()
+        wait_until(lambda: other.ready()["status"] == "ready", 20, "/readyz ready")
 
 
 # App developer
@@ -218,7 +221,18 @@ def test_the_end_users_section(serving, tmp_path):
         terminal.paste(PAGE["user install"])
         started = terminal.paste(PAGE["user start"], stdin=key).output
         assert key not in started
-        success = terminal.paste(PAGE["user success"]).output
-        assert success.startswith(key) and "openrouter" in success and re.search(r"0x[0-9a-f]{40}", success), success
+        success = terminal.paste(PAGE["user success"]).stdout
+        assert success.startswith(key) and "openrouter" in success, success
+        wallet, = set(re.findall(r"0x[0-9a-f]{40}", success))
+        whoami = json.loads(terminal.paste("agentkeys whoami --json").stdout)
+        ends = datetime.fromisoformat(whoami["expires_at"].replace("Z", "+00:00")) - datetime.now(timezone.utc)
+        assert ends.total_seconds() / 86400 == pytest.approx(30, abs=0.1), whoami
+        # "After a restart of either machine `read` still works."
+        serving.first.interrupt()
+        serving.first.paste_and_leave(PAGE["operator start"], until="ready public=")
+        assert terminal.paste("agentkeys read openrouter").stdout == key
+        # "`agentkeys logout` ends the session; `agentkeys init` starts the next with the same wallet."
+        terminal.paste("agentkeys logout; agentkeys init")
+        assert wallet in terminal.paste("agentkeys whoami").stdout
     finally:
         terminal.close()

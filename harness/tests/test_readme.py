@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
 
 from clientlib import Machine
-from docs_as_code import Page, Terminal
+from docs_as_code import Page, Terminal, short_directory
 from peers.ports import free_port
 
 PAGE = Page("README.md")
@@ -48,10 +49,11 @@ def session(seaweed_broker) -> dict:
     return seaweed_broker.session_issue()
 
 
-def test_the_operator_installs_and_starts_it(tmp_path):
+def test_the_operator_installs_and_starts_it():
+    home = short_directory()
     port = free_port()
     machine = Machine(
-        tmp_path, None,
+        home, None,
         BROKER_ISSUER=f"http://localhost:{port}", BROKER_LISTENERS=f"127.0.0.1:{port}",
         BROKER_METRICS_ADDRESS=f"127.0.0.1:{free_port()}",
         # Nobody there: what comes after the start is another test's.
@@ -65,6 +67,7 @@ def test_the_operator_installs_and_starts_it(tmp_path):
         assert PAGE["operator"].strip() in said
     finally:
         terminal.close()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def test_the_operator_issues_a_session(terminal, seaweed_broker):

@@ -138,7 +138,9 @@ mod tests {
         let kid = "-9QyOAvZduHphYjj129mTr34Xhm2tBlHjILVjA6Awn4";
         for (words, at_once) in [(vec![kid], false), (vec![kid, "--now"], true), (vec!["--now", kid], true)] {
             let line = Line::try_parse_from(["keys", "retire"].into_iter().chain(words)).unwrap();
-            assert!(matches!(line.command, KeysCommand::Retire { kid: ref k, now } if k == kid && now == at_once));
+            assert!(
+                matches!(line.command, KeysCommand::Retire { kid: ref k, now } if k == kid && now == at_once)
+            );
         }
     }
 }
