@@ -5,6 +5,7 @@ client, and no refusal tells anything about what exists.
 """
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import subprocess
@@ -397,6 +398,23 @@ def test_an_idle_connection_is_closed(hasty):
         assert connection.seconds_until_closed(10) < 2 + SLACK
 
 
+def test_an_idle_connection_is_not_held_to_the_deadline_of_a_head(make_broker):
+    """A client that believes in the connection it keeps must not find it closed early."""
+    broker = make_broker({"limits": {**NO_LIMITS, "deadlines": {"head": "1s", "idle": "4s"}}}, ready=False)
+    held = [connect(broker) for _ in range(8)]
+    try:
+        for connection in held:
+            connection.send(request("GET", "/healthz", {}))
+            answer = connection.answer()
+            assert answer is not None and answer.status == 200
+        assert held[0].seconds_until_closed(10) > 3
+        for connection in held[1:]:
+            assert connection.seconds_until_closed(10) < SLACK, "all of them lived as long"
+    finally:
+        for connection in held:
+            connection.close()
+
+
 def test_a_body_byte_by_byte_ends(hasty):
     head = {**bearer(hasty.token()), "Content-Type": "application/json", "Content-Length": "1000"}
     with connect(hasty) as connection:
@@ -424,7 +442,7 @@ def test_a_slow_client_does_not_disturb_the_others(hasty):
 
 
 def test_connections_per_source_are_capped_and_given_back(hasty):
-    wait_until(lambda: _answers(hasty), 10, "earlier connections are gone")
+    wait_until(lambda: _open_connections(hasty) == 0, 10, "earlier connections are gone")
     held = [connect(hasty) for _ in range(8)]
     try:
         with connect(hasty) as ninth:
@@ -433,6 +451,10 @@ def test_connections_per_source_are_capped_and_given_back(hasty):
         for connection in held:
             connection.close()
     wait_until(lambda: _answers(hasty), 10, "the places come back")
+
+
+def _open_connections(broker) -> float:
+    return sum(float(count) for count in re.findall(r'^agentkeys_broker_connections\{listener="(?!metrics)[^}]*\} (\S+)$', broker.metrics(), re.MULTILINE))
 
 
 def _answers(broker) -> bool:

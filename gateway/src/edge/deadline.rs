@@ -73,10 +73,8 @@ impl HeadDeadline {
         );
     }
 
-    async fn expired(&self, arrivals: &Arrivals, seen: u64) -> &'static str {
-        if !arrivals.is_first_request()
-            && tokio::time::timeout(self.idle, arrivals.beyond(seen)).await.is_err()
-        {
+    async fn expired(&self, arrivals: &Arrivals, first: bool, seen: u64) -> &'static str {
+        if !first && tokio::time::timeout(self.idle, arrivals.beyond(seen)).await.is_err() {
             return "idle";
         }
         tokio::time::sleep(self.head).await;
@@ -95,7 +93,9 @@ impl HttpServerApp for HeadDeadline {
             return self.proxy.process_new_http(session, shutdown).await;
         };
         let head = Arc::new(HeadParsed::default());
-        let seen = arrivals.count();
+        // Asked here and not where it is needed: a request that is served at once never gets there,
+        // and the next one would be held to the deadline of a first.
+        let (first, seen) = (arrivals.is_first_request(), arrivals.count());
         arrivals.head_begins();
         let serve = HEAD.scope(head.clone(), self.proxy.process_new_http(session, shutdown));
         tokio::pin!(serve);
@@ -117,7 +117,7 @@ impl HttpServerApp for HeadDeadline {
                 return result;
             }
             () = parsed => {}
-            reason = self.expired(&arrivals, seen) => {
+            reason = self.expired(&arrivals, first, seen) => {
                 self.metrics.connections_dropped.with_label_values(&[reason]).inc();
                 return None;
             }

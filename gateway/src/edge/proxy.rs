@@ -168,8 +168,8 @@ impl ProxyHttp for Gateway {
             }
         };
         respond::complete(&mut response, &exchange);
-        // What follows a CONNECT would be a tunnel's bytes, not requests.
-        if self.drain.is_draining() || exchange.request.method == Method::CONNECT {
+        // Who does not keep to HTTP may mean something else by the next bytes: a tunnel, a body, a smuggled request.
+        if self.drain.is_draining() || self.check_head(&exchange).is_err() {
             session.set_keepalive(None);
         }
         ctx.status = response.status.as_u16();
