@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Iterator, List
+from typing import Dict, Iterator, List, Optional
 
 import pytest
 
@@ -131,9 +131,15 @@ class Developer(Machine):
         self.log_in(self.session["token"])
         del self.environment["AGENTKEYS_SESSION_STORE"]
 
-    def provision(self, *arguments: str, **named) -> subprocess.CompletedProcess:
-        named.setdefault("timeout", 150)
-        return self.run("provision", "openrouter", "--recipe", str(self.recipe), *arguments, **named)
+    def provision(self, *arguments: str, more: Optional[Dict[str, str]] = None) -> subprocess.CompletedProcess:
+        process = subprocess.Popen(
+            [str(client_program()), "provision", "openrouter", "--recipe", str(self.recipe), *arguments],
+            env={**self.environment, **(more or {})}, cwd=self.home,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        self.pid = process.pid
+        stdout, stderr = process.communicate(timeout=150)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 @pytest.fixture
@@ -146,8 +152,9 @@ def models(site: Lookalike, key: str) -> int:
         return client.request("GET", "/api/v1/models", token=key).status
 
 
-def profiles() -> set:
-    return set(Path(tempfile.gettempdir()).glob("agentkeys-browser-*"))
+def profiles(pid: int) -> set:
+    """What this client's browser has for a home."""
+    return set(Path(tempfile.gettempdir()).glob(f"agentkeys-browser-{pid}-*"))
 
 
 def test_one_variable_and_a_session_end_in_a_stored_key_that_works(developer, site, post, broker, tmp_path, monkeypatch):
@@ -156,7 +163,7 @@ def test_one_variable_and_a_session_end_in_a_stored_key_that_works(developer, si
         monkeypatch.setenv(name, "ambient")
     assert set(developer.environment) == {"HOME", "PATH", "AGENTKEYS_BROKER_URL"}
     post.before(developer.wallet)
-    earlier, pictures = profiles(), tmp_path / "pictures"
+    pictures, used = tmp_path / "pictures", set()
 
     process = subprocess.Popen(
         [str(client_program()), "provision", "openrouter", "--recipe", str(developer.recipe), "--json",
@@ -167,6 +174,7 @@ def test_one_variable_and_a_session_end_in_a_stored_key_that_works(developer, si
     seen = Watched(process.pid)
     while process.poll() is None:
         seen.look()
+        used |= profiles(process.pid)
         time.sleep(0.05)
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
@@ -200,7 +208,7 @@ def test_one_variable_and_a_session_end_in_a_stored_key_that_works(developer, si
         assert not re.search(r"(^|\0)(AWS_|OPENROUTER_|DAEMON_)", text), text
 
     # Nothing is left behind, and the pictures are the owner's alone.
-    assert profiles() <= earlier
+    assert len(used) == 1 and profiles(process.pid) == set()
     taken = sorted(pictures.iterdir())
     assert len(taken) == 15, taken
     assert all(p.stat().st_mode & 0o077 == 0 for p in [pictures, *taken])
@@ -230,13 +238,12 @@ def test_an_ambient_key_is_refused_by_name_and_never_by_value(developer, site, n
 def test_no_mail_ends_in_time_and_names_the_step(developer, site, post, tmp_path):
     post.silent = True
     developer.recipe.write_text(developer.recipe.read_text().replace("timeout: 120s", "timeout: 4s"))
-    earlier = profiles()
     done = developer.provision("--screenshots", str(tmp_path / "p"))
     assert done.returncode == 1
     line = 1 + developer.recipe.read_text().splitlines().index("  - name: wait for the code by mail")
     assert f"openrouter.yaml:{line}: step 7" in done.stderr, done.stderr
     assert "no message came" in done.stderr and "07-wait-for-the-code-by-mail.png" in done.stderr
-    assert profiles() <= earlier, "the browser's profile is removed after a failure too"
+    assert profiles(developer.pid) == set(), "the browser's profile is removed after a failure too"
     assert developer.run("read", "openrouter").returncode == 5
 
 
@@ -263,7 +270,6 @@ def test_a_key_that_cannot_be_proved_is_not_stored_and_not_lost(developer, site)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_no_browser_and_no_profile(developer, site, post, number):
     post.silent = True
-    earlier = profiles()
     process = subprocess.Popen(
         [str(client_program()), "provision", "openrouter", "--recipe", str(developer.recipe)],
         env=developer.environment, cwd=developer.home, stdin=subprocess.DEVNULL,
@@ -273,11 +279,11 @@ def test_an_interrupt_leaves_no_browser_and_no_profile(developer, site, post, nu
         assert process.poll() is None
     seen = Watched(process.pid)
     children = seen.descendants()
-    assert len(children) > 2, "a browser runs"
+    assert len(children) > 2 and len(profiles(process.pid)) == 1, "a browser runs"
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1 and "interrupted" in stderr
-    assert profiles() <= earlier
+    assert profiles(process.pid) == set()
     wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children), 10, "the browser is gone")
 
 

@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::BrowserError;
 
-const ANSWER: Duration = Duration::from_secs(20);
+/// A first start on a busy machine takes longer than anything that follows.
+const ANSWER: Duration = Duration::from_secs(60);
 
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>>;
 

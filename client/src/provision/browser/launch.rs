@@ -57,7 +57,9 @@ pub struct Launched {
 pub fn launch(program: Option<&Path>, headed: bool) -> Result<(Launched, Messages), BrowserError> {
     let program = program.map(Path::to_owned).or_else(find).ok_or(BrowserError::NotFound)?;
     // Of mode 0700, as tempfile makes it.
-    let profile = tempfile::Builder::new().prefix("agentkeys-browser-").tempdir()?;
+    // With our process's number, so that whoever finds one knows whether it is in use.
+    let prefix = format!("agentkeys-browser-{}-", std::process::id());
+    let profile = tempfile::Builder::new().prefix(&prefix).tempdir()?;
     let (their_in, our_out) = std::io::pipe()?;
     let (our_in, their_out) = std::io::pipe()?;
 
