@@ -126,7 +126,10 @@ class Developer(Machine):
             assert text.count(real) == 1
             text = text.replace(real, f'"{local}"')
         self.recipe.write_text(text)
+        # The token into a file, not the keychain of whoever runs the tests; afterwards
+        # the broker's URL is the only variable.
         self.log_in(self.session["token"])
+        del self.environment["AGENTKEYS_SESSION_STORE"]
 
     def provision(self, *arguments: str, **named) -> subprocess.CompletedProcess:
         named.setdefault("timeout", 150)

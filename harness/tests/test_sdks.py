@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator
 
 import pytest
 
@@ -48,15 +48,27 @@ def ambient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "ambient-token")
 
 
-class Developer(Machine):
-    """Their config file names the local S3; no credential is anywhere in it."""
+@pytest.fixture(scope="module")
+def broker(
+    broker_binary: Path, seaweedfs: SeaweedFS, seaweed_issuer_port: int, relay: Relay
+) -> Iterator[Broker]:
+    """One that tells its clients where S3 is, so that its URL is all that they need to be told."""
+    config = {
+        "aws": {"exchange": "web_identity", "sts_endpoint": seaweedfs.endpoint},
+        "roles": {"agent": {"arn": seaweedfs.role_arn}},
+        "environment": {"bucket": seaweedfs.bucket, "s3_endpoint": relay.url},
+    }
+    with Broker(config, port=seaweed_issuer_port) as running:
+        yield running
 
-    def __init__(self, home: Path, broker: Broker, config: List[str]) -> None:
+
+class Developer(Machine):
+    """A machine with the broker's URL and a stored session."""
+
+    def __init__(self, home: Path, broker: Broker) -> None:
         super().__init__(home, broker.url)
         self.wallet = new_wallet()
         self.prefix = f"bots/{self.wallet}/"
-        (home / ".aws").mkdir()
-        (home / ".aws" / "config").write_text("\n".join(["[default]", *config, ""]))
         self.log_in(broker.token(self.wallet))
 
     def minted(self, broker: Broker) -> Dict[str, dict]:
@@ -76,17 +88,20 @@ class Way:
 
 
 @pytest.fixture(scope="module")
-def configured(tmp_path_factory, seaweed_broker: Broker, relay: Relay) -> Developer:
-    machine = Developer(tmp_path_factory.mktemp("configured"), seaweed_broker, [f"endpoint_url = {relay.url}"])
+def configured(tmp_path_factory, broker: Broker) -> Developer:
+    machine = Developer(tmp_path_factory.mktemp("configured"), broker)
     done = machine.run("aws", "configure")
     assert done.returncode == 0, done.stderr
     return machine
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, seaweed_broker: Broker, relay: Relay) -> Iterator[tuple]:
-    config = ["region = us-east-1", f"endpoint_url = {relay.url}"]
-    machine = Developer(tmp_path_factory.mktemp("served"), seaweed_broker, config)
+def served(tmp_path_factory, broker: Broker, relay: Relay) -> Iterator[tuple]:
+    """The daemon gives credentials alone, so region and endpoint are in the developer's own file."""
+    machine = Developer(tmp_path_factory.mktemp("served"), broker)
+    (machine.home / ".aws").mkdir()
+    place = f"region = us-east-1\nendpoint_url = {relay.url}\n"
+    (machine.home / ".aws" / "config").write_text(f"[default]\n{place}")
     with machine.daemon("--imds", "127.0.0.1:0") as daemon:
         yield machine, daemon.wait_serving()
 
@@ -122,7 +137,7 @@ def other(seaweedfs: SeaweedFS) -> Iterator[str]:
 
 @pytest.mark.parametrize("sdk", SDKS, ids=lambda sdk: sdk.name)
 def test_a_client_works_under_the_own_prefix_and_is_refused_another(
-    sdk, way: Way, other: str, seaweed_broker: Broker, seaweedfs: SeaweedFS, relay: Relay
+    sdk, way: Way, other: str, broker: Broker, seaweedfs: SeaweedFS, relay: Relay
 ):
     machine, body = way.machine, f"by {sdk.name} by way of {way.name}"
     relay.taken()
@@ -140,12 +155,12 @@ def test_a_client_works_under_the_own_prefix_and_is_refused_another(
     assert seen.source == sdk.credentials[way.name]
     signed = relay.taken()
     assert len(signed) >= 6, "the round went by here"
-    assert {request.session_name for request in signed} <= set(machine.minted(seaweed_broker))
+    assert {request.session_name for request in signed} <= set(machine.minted(broker))
     keys = {request.access_key_id for request in signed}
     assert all(key.startswith("ASIA") for key in keys), keys
     if way.name != "process":
         assert keys == {key_of_the_daemon(machine)}
-        assert len(machine.minted(seaweed_broker)) == 1, "every client shares the daemon's one credential"
+        assert len(machine.minted(broker)) == 1, "every client shares the daemon's one credential"
 
 
 def key_of_the_daemon(machine: Machine) -> str:

@@ -42,6 +42,8 @@ pub async fn run(options: Options, variables: Variables<'_>) -> Result<Exit, Fai
     let choice = enter::session_or_pairing(&options, &settings, &store).await?;
     let broker = Broker::new(&choice.broker_url, &settings)?;
 
+    // Before there is anything to clean up after.
+    let mut stop = std::pin::pin!(stop_signal()?);
     // The listeners come first: an address in use is said before anything is minted.
     let listener = bind(options.listen).await?;
     let address = listener.local_addr()?;
@@ -85,7 +87,6 @@ pub async fn run(options: Options, variables: Variables<'_>) -> Result<Exit, Fai
         ready.socket = Some(path);
     }
 
-    let mut stop = std::pin::pin!(stop_signal());
     let outcome = tokio::select! {
         // The first credential decides that it can serve; until then it says why not.
         () = until_serving(&credentials) => { announce(&ready, options.json)?; stop.await }
@@ -226,19 +227,22 @@ fn announce(ready: &Ready, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Takes the signals over at once; the future resolves at the first of them.
 #[cfg(unix)]
-async fn stop_signal() -> Result<(), Failure> {
+fn stop_signal() -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
 }
 
 #[cfg(not(unix))]
-async fn stop_signal() -> Result<(), Failure> {
-    Ok(tokio::signal::ctrl_c().await?)
+fn stop_signal() -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
+    Ok(async { Ok(tokio::signal::ctrl_c().await?) })
 }

@@ -33,12 +33,12 @@ impl List {
         let path = home.join("sessions.json");
         let lock_path = home.join("sessions.lock");
         files::private_directory(home).map_err(file_error(home))?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(file_error(&lock_path))?;
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        // Whoever can open it can hold it, and so keep every login waiting.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let lock = options.open(&lock_path).map_err(file_error(&lock_path))?;
         lock.lock().map_err(file_error(&lock_path))?;
         let mut list = Self::read(home)?;
         let result = change(&mut list);

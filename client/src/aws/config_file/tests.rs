@@ -5,7 +5,12 @@ fn entry(profile: &str) -> Entry {
         profile: profile.to_owned(),
         credential_process: "/usr/local/bin/agentkeys aws credentials".to_owned(),
         region: Some("us-east-1".to_owned()),
+        s3_endpoint: None,
     }
+}
+
+fn elsewhere(profile: &str) -> Entry {
+    Entry { s3_endpoint: Some("http://[::1]:8333".to_owned()), ..entry(profile) }
 }
 
 const FILES: &[&str] = &[
@@ -22,13 +27,13 @@ const FILES: &[&str] = &[
 #[test]
 fn whatever_was_there_stays_byte_for_byte_and_undo_gives_it_back() {
     for before in FILES {
-        for profile in ["default", "agentkeys"] {
-            let entry = entry(profile);
+        for entry in [entry("default"), entry("agentkeys"), elsewhere("default"), elsewhere("agentkeys")] {
+            let profile = &entry.profile;
             let once = add(before, &entry).unwrap();
             assert!(once.contains(&entry.credential_process), "{once}");
             assert_eq!(add(&once, &entry).unwrap(), once, "a second time changes nothing");
             assert_eq!(remove(&once, profile).unwrap(), *before, "undo of {before:?} in {profile}");
-            let other = add(&once, &self::entry("third")).unwrap();
+            let other = add(&once, &elsewhere("third")).unwrap();
             assert_eq!(remove(&remove(&other, "third").unwrap(), profile).unwrap(), *before);
             assert_eq!(once.matches("[default]").count().max(1), 1, "no section twice: {once}");
         }
@@ -48,6 +53,28 @@ fn the_region_of_the_user_wins() {
     let text = add("[default]\nregion = eu-west-1\n", &entry("default")).unwrap();
     assert_eq!(text.matches("region").count(), 1, "{text}");
     assert!(add("", &entry("default")).unwrap().contains("region = us-east-1"));
+}
+
+#[test]
+fn another_s3_gets_a_section_of_its_own_and_no_other_service_goes_there() {
+    let section = "[services agentkeys-default]\ns3 =\n  endpoint_url = http://[::1]:8333\n";
+    for before in ["", "[default]\noutput = json\n", "[default]\noutput = json\n[profile z]\nregion = x"] {
+        let text = add(before, &elsewhere("default")).unwrap();
+        assert!(text.contains("services = agentkeys-default\n") && text.contains(section), "{text}");
+        assert_eq!(text.matches("endpoint_url").count(), 1, "{text}");
+    }
+    let once = add("[default]\noutput = json\n", &elsewhere("default")).unwrap();
+    assert!(!add(&once, &entry("default")).unwrap().contains("services"), "the broker moved to AWS");
+}
+
+#[test]
+fn the_endpoint_of_the_user_wins() {
+    for key in ["endpoint_url = http://127.0.0.1:9000", "services = mine"] {
+        let text = add(&format!("[default]\n{key}\n"), &elsewhere("default")).unwrap();
+        assert!(!text.contains("agentkeys-default"), "{text}");
+    }
+    let bad = Entry { s3_endpoint: Some("http://x\n[default]".to_owned()), ..entry("default") };
+    assert!(add("", &bad).is_err());
 }
 
 #[test]

@@ -27,7 +27,12 @@ pub struct Entry {
     pub credential_process: String,
     /// The region, written where the profile has none.
     pub region: Option<String>,
+    /// Where S3 is, if not at AWS; written where the profile does not say it.
+    pub s3_endpoint: Option<String>,
 }
+
+/// Keys by which a profile says where its services are.
+const ENDPOINTS: &[&str] = &["services", "endpoint_url"];
 
 /// Why the file is left alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +62,11 @@ pub fn add(text: &str, entry: &Entry) -> Result<String, ConfigError> {
             return Err(ConfigError::Unwritable(value.clone()));
         }
     }
+    if let Some(url) = &entry.s3_endpoint
+        && url.chars().any(|c| c.is_control() || c.is_whitespace())
+    {
+        return Err(ConfigError::Unwritable(url.clone()));
+    }
     let text = remove(text, &entry.profile)?;
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let header = header(&entry.profile);
@@ -65,11 +75,12 @@ pub fn add(text: &str, entry: &Entry) -> Result<String, ConfigError> {
     let Some(section) = section(&text, &entry.profile) else {
         body.extend(entry.region.iter().map(|region| format!("region = {region}")));
         body.insert(0, header);
-        // A last line without an end gets one; the marker remembers that.
-        let bare = !text.is_empty() && !text.ends_with('\n');
-        let lead = if bare { newline } else { "" };
-        let block = block(&entry.profile, bare, &body, newline);
-        return Ok(format!("{text}{lead}{block}"));
+        if let Some(url) = &entry.s3_endpoint {
+            let (pointer, services) = services(&entry.profile, url);
+            body.push(pointer);
+            body.extend(services);
+        }
+        return Ok(append(text, &entry.profile, &body, newline));
     };
     if let Some(key) = section.keys.iter().find(|key| SOURCES.contains(&key.as_str())) {
         return Err(ConfigError::Taken { profile: entry.profile.clone(), key: key.clone() });
@@ -77,11 +88,35 @@ pub fn add(text: &str, entry: &Entry) -> Result<String, ConfigError> {
     if !section.keys.iter().any(|key| key == "region") {
         body.extend(entry.region.iter().map(|region| format!("region = {region}")));
     }
+    // A section of its own, so that no other service than S3 is sent there.
+    let services = match &entry.s3_endpoint {
+        Some(url) if !section.keys.iter().any(|key| ENDPOINTS.contains(&key.as_str())) => {
+            let (pointer, services) = services(&entry.profile, url);
+            body.push(pointer);
+            services
+        }
+        _ => Vec::new(),
+    };
     let (before, after) = text.split_at(section.body);
     let bare = !before.ends_with('\n');
     let lead = if bare { newline } else { "" };
     let block = block(&entry.profile, bare, &body, newline);
-    Ok(format!("{before}{lead}{block}{after}"))
+    let text = format!("{before}{lead}{block}{after}");
+    Ok(if services.is_empty() { text } else { append(text, &entry.profile, &services, newline) })
+}
+
+/// A block at the end. A last line without an end gets one; the marker remembers that.
+fn append(text: String, profile: &str, body: &[String], newline: &str) -> String {
+    let bare = !text.is_empty() && !text.ends_with('\n');
+    let lead = if bare { newline } else { "" };
+    format!("{text}{lead}{}", block(profile, bare, body, newline))
+}
+
+/// The profile's line, and the section that it points to.
+fn services(profile: &str, url: &str) -> (String, Vec<String>) {
+    let name = format!("agentkeys-{profile}");
+    let section = vec![format!("[services {name}]"), "s3 =".to_owned(), format!("  endpoint_url = {url}")];
+    (format!("services = {name}"), section)
 }
 
 /// The text without what [`add`] put there for this profile.
@@ -95,7 +130,8 @@ pub fn remove(text: &str, profile: &str) -> Result<String, ConfigError> {
             inside = bare != end(profile);
         } else if bare == begin(profile, false) || bare == begin(profile, true) {
             inside = true;
-            line_end_added = bare == begin(profile, true);
+            // Of two blocks in a row the first has the line end.
+            line_end_added |= bare == begin(profile, true);
         } else if bare == end(profile) {
             return Err(ConfigError::BrokenMarkers(END));
         } else {

@@ -36,10 +36,12 @@ pub async fn run(context: &Context<'_>, options: &Options) -> Result<Exit, Failu
     } else {
         refuse_static_keys(context, &options.profile)?;
         let record = context.session()?;
+        let (region, s3_endpoint) = place(context, options).await;
         let entry = Entry {
             profile: options.profile.clone(),
             credential_process: command_line(context, &record)?,
-            region: region(context, options).await,
+            region,
+            s3_endpoint,
         };
         config_file::add(&before, &entry)?
     };
@@ -64,25 +66,23 @@ pub async fn run(context: &Context<'_>, options: &Options) -> Result<Exit, Failu
     )
 }
 
-/// The broker knows the region. Without it the profile still gets credentials,
-/// so a broker that is away is no failure here.
-async fn region(context: &Context<'_>, options: &Options) -> Option<String> {
-    if options.region.is_some() {
-        return options.region.clone();
-    }
+/// Region and S3 endpoint, which the broker knows. Without them the profile still
+/// gets credentials, so a broker that is away is no failure here.
+async fn place(context: &Context<'_>, options: &Options) -> (Option<String>, Option<String>) {
     let asked = async {
         let (_, broker) = context.broker()?;
-        Ok::<_, Failure>(broker.environment().await?.region)
+        Ok::<_, Failure>(broker.environment().await?)
     };
     match progress::during("Asking the broker", asked).await {
-        Ok(region) => Some(region),
+        Ok(found) => (Some(options.region.clone().unwrap_or(found.region)), found.s3_endpoint),
         Err(failure) => {
+            let missing = if options.region.is_some() { "S3 endpoint" } else { "region and no S3 endpoint" };
             context.output.note(&format!(
-                "Note: no region was written, since the broker did not say one ({}). \
-                 `--region` names it.",
+                "Note: no {missing} was written, since the broker did not say ({}). Run it again later, or \
+                 write `region` and `endpoint_url` into the profile.",
                 failure.message
             ));
-            None
+            (options.region.clone(), None)
         }
     }
 }
