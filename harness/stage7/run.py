@@ -1,8 +1,8 @@
 """Proves every feature, then breaks each one and demands that its proof notices.
 
-Three things run side by side: the proofs in one session of pytest; the tests of
-the mutations in a second session through a proxy that changes nothing (so that
-a red under a mutation is the mutation's doing); and the mutations, each alone.
+Side by side run the proofs, in few sessions of pytest; the tests of the mutations
+through proxies that change nothing (so that a red under a mutation is the
+mutation's doing); and the mutations, each alone.
 """
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from stage7 import checkout, environment, features, proofs, report, shim
 
 ROOT = Path(__file__).resolve().parents[2]
+# Of pytest at once, for the proofs. More would disturb tests of deadlines on two cores.
+SESSIONS = 2
 PROGRAMS = ("agentkeys-broker-server", "agentkeys", "agentkeys-daemon")
 
 
@@ -36,6 +39,9 @@ class Run:
         self.environment = environment.scrubbed(scratch / "home", binaries)
         self.results = {feature.id: report.Result(feature, mutate) for feature in self.wanted}
         self.progress = report.Progress(len(self.wanted))
+        # Test → the features that it proves; feature → its tests that have not ended yet.
+        self._users: Dict[str, List[features.Feature]] = {}
+        self._left: Dict[str, set] = {}
 
     def run(self) -> List[report.Result]:
         self.collected = proofs.collect(ROOT, self.environment, self.scratch / "collect")
@@ -43,7 +49,7 @@ class Run:
         # The long sessions first; mutations fill the places that are left.
         pool = ThreadPoolExecutor(self.workers)
         try:
-            jobs = [pool.submit(self._prove_all, provable)]
+            jobs = [pool.submit(piece) for piece in self._proofs(provable)]
             if self.mutate:
                 jobs += [pool.submit(self._control, provable, *place) for place in _proxies(provable)]
                 jobs += [pool.submit(self._break, feature) for feature in provable]
@@ -70,38 +76,46 @@ class Run:
 
     # Green
 
-    def _prove_all(self, provable: Sequence[features.Feature]) -> None:
-        self._prove_tests([feature for feature in provable if feature.prove])
-        for feature in provable:
-            if feature.command:
-                self._prove_command(feature)
+    def _proofs(self, provable: Sequence[features.Feature]) -> List[Callable[[], None]]:
+        """The sessions and commands that prove all features: pieces that can run side by side."""
+        tested = [feature for feature in provable if feature.prove]
+        for feature in tested:
+            self._left[feature.id] = {test for proof in feature.prove for test in self.collected.of(proof)}
+            for test in self._left[feature.id]:
+                self._users.setdefault(test, []).append(feature)
+        commanded = [feature for feature in provable if feature.command]
+        pieces = [partial(self._prove_tests, f"proofs-{n}", group) for n, group in enumerate(self._groups())]
+        return [*pieces, *(partial(self._prove_command, feature) for feature in commanded)]
 
-    def _prove_tests(self, provable: Sequence[features.Feature]) -> None:
-        users: Dict[str, List[features.Feature]] = {}
-        left: Dict[str, set] = {}
-        for feature in provable:
-            left[feature.id] = {test for proof in feature.prove for test in self.collected.of(proof)}
-            for test in left[feature.id]:
-                users.setdefault(test, []).append(feature)
-        if not users:
-            return
+    def _groups(self) -> List[List[str]]:
+        """Whole files, since their tests share servers; each file to the session that has least to do so far."""
+        files: Dict[str, List[str]] = {}
+        for test in self.collected.tests:
+            if test in self._users:
+                files.setdefault(test.split("::")[0], []).append(test)
+        groups: List[List[str]] = [[] for _ in range(min(SESSIONS, len(files)))]
+        for tests in sorted(files.values(), key=len, reverse=True):
+            min(groups, key=len).extend(tests)
+        return groups
 
-        def ended(outcome: proofs.Outcome) -> None:
-            for feature in users.get(outcome.test, []):
-                result = self.results[feature.id]
+    def _prove_tests(self, name: str, tests: Sequence[str]) -> None:
+        _, session = proofs.run_tests(ROOT, tests, self.environment, self.scratch / name, self._ended)
+        for test in tests:
+            for feature in self._users[test]:
+                if test in self._left[feature.id]:
+                    self._fail(feature, f"{test} did not run: {proofs.last_words(session.output)}")
+
+    def _ended(self, outcome: proofs.Outcome) -> None:
+        for feature in self._users.get(outcome.test, []):
+            result = self.results[feature.id]
+            if outcome.outcome != "passed":
+                self._fail(feature, f"{outcome.test} {outcome.outcome}: {outcome.message}")
+            with self.progress.lock:
                 result.seconds += outcome.seconds
-                if outcome.outcome != "passed":
-                    self._fail(feature, f"{outcome.test} {outcome.outcome}: {outcome.message}")
-                left[feature.id].discard(outcome.test)
-                if not left[feature.id]:
+                self._left[feature.id].discard(outcome.test)
+                if not self._left[feature.id]:
                     result.proved = not result.problems
-                    self.progress.show(result)
-
-        ordered = [test for test in self.collected.tests if test in users]
-        _, session = proofs.run_tests(ROOT, ordered, self.environment, self.scratch / "proofs", ended)
-        for feature in provable:
-            if left[feature.id]:
-                self._fail(feature, f"{sorted(left[feature.id])[0]} did not run: {proofs.last_words(session.output)}")
+            self.progress.show(result)
 
     def _prove_command(self, feature: features.Feature) -> None:
         ran = proofs.run_command(self._argv(feature, self.binaries), ROOT, self.environment)

@@ -17,7 +17,8 @@ class Elsewhere:
         self.visits: List[object] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = self._listener.getsockname()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -31,6 +32,9 @@ class Elsewhere:
                 visitor.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndata")
 
     def close(self) -> None:
+        """Ends the thread before the socket: it would go on accepting whatever gets the number of this one next."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
         self._listener.close()
 
 
