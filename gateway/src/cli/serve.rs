@@ -12,6 +12,7 @@ use crate::assemble::{self, Assembled};
 use crate::config::{Environment, Settings, settings};
 use crate::edge::Server;
 use crate::edge::shutdown::{self, Drain};
+use crate::edge::tls::TlsError;
 use crate::logging::{self, LogFormat};
 
 /// How long the last audit records may take to reach the disk at the end.
@@ -45,9 +46,15 @@ pub(super) fn run(global: &Global, registry: &Registry) -> ExitCode {
             // To both: a supervisor reads the log, a person the terminal.
             tracing::error!("cannot serve: {error:#}");
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            exit_code(&error)
         }
     }
+}
+
+/// A certificate or key that cannot be served with is the configuration's fault:
+/// no restart mends it, and a supervisor should not try.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<TlsError>() { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
 }
 
 fn serve(settings: Settings, environment: &Environment, registry: &Registry) -> anyhow::Result<()> {
