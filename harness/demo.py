@@ -241,7 +241,7 @@ def tell(story: Story, directory: Path, binaries: Path, stop: List[Any]) -> int:
         "read and write the WHOLE bucket, so what keeps the wallets apart below is the broker's doing.",
     )
     stop.append(lambda: sts.__exit__())
-    story.command(f"weed server -s3 -s3.port={sts.s3_port} …")
+    story.command(f"weed server -s3 -s3.port={sts.port} …")
     sts.__enter__()
     story.proved(f"STS and S3 answer at {sts.endpoint}; role {sts.role_arn}")
 

