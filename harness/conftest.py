@@ -5,6 +5,7 @@ something (faults, limits, files) makes a broker of its own with `make_broker`.
 """
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -53,6 +54,16 @@ def make_broker(broker_binary: Path) -> Iterator[Callable[..., Broker]]:
 def session_directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="akh-") as directory:
         yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Skipped without one; `harness/stage-7-done.sh` takes no skip."""
+    for name in ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"):
+        found = shutil.which(name)
+        if found:
+            return found
+    pytest.skip("no Chromium: scripts/bootstrap installs it as root (Debian: apt-get install chromium)")
 
 
 # The strict STS double

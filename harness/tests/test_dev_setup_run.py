@@ -29,7 +29,6 @@ from peers.tools import find_tool
 
 PAGE = Page("docs/dev-setup.md")
 RECIPE = REPOSITORY / "conf" / "recipes" / "openrouter.yaml"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
@@ -135,10 +134,7 @@ def recipe(site, tmp_path_factory) -> Path:
     return path
 
 
-def developer(home: Path, operator: Operator, site: Lookalike, recipe: Path) -> Laptop:
-    chromium = next((found for found in map(shutil.which, BROWSERS) if found), None)
-    if chromium is None:
-        pytest.fail("no Chromium: run scripts/bootstrap as root, or apt-get install chromium")
+def developer(home: Path, operator: Operator, site: Lookalike, recipe: Path, chromium: str) -> Laptop:
     debugging = free_port()
     replace = {
         "http://localhost:8090": operator.url,
@@ -178,9 +174,9 @@ def test_the_key_from_1password_starts_it_too(account):
 # App developer
 
 
-def test_the_app_developers_section(serving, site, recipe, tmp_path):
+def test_the_app_developers_section(serving, site, recipe, chromium, tmp_path):
     token = serving.issue()["token"]
-    terminal = developer(tmp_path, serving, site, recipe)
+    terminal = developer(tmp_path, serving, site, recipe, chromium)
     try:
         assert re.search(r"^agentkeys \d+\.\d+\.\d+$", terminal.paste(PAGE["developer install"]).output, re.MULTILINE)
         said = terminal.paste(PAGE["developer start"], stdin=token + "\n").output
@@ -196,8 +192,8 @@ def test_the_app_developers_section(serving, site, recipe, tmp_path):
         terminal.close()
 
 
-def test_the_app_developers_own_browser(serving, site, recipe, tmp_path):
-    terminal = developer(tmp_path, serving, site, recipe)
+def test_the_app_developers_own_browser(serving, site, recipe, chromium, tmp_path):
+    terminal = developer(tmp_path, serving, site, recipe, chromium)
     try:
         terminal.paste(PAGE["developer install"])
         terminal.paste(PAGE["developer start"], stdin=serving.issue()["token"] + "\n")

@@ -31,18 +31,8 @@ from watched import Watched
 
 DOMAIN = "bots.example.dev"
 RECIPE = REPOSITORY / "conf" / "recipes" / "openrouter.yaml"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    for name in BROWSERS:
-        found = shutil.which(name)
-        if found:
-            return found
-    pytest.fail("no Chromium: run scripts/bootstrap as root, or apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
