@@ -170,6 +170,15 @@ def ministack(session_directory: Path) -> Iterator[Ministack]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def account(tmp_path_factory) -> Iterator[Ministack]:
+    """An AWS account with nothing in it, for pages that begin there."""
+    if not MODERN_PYTHON:
+        pytest.skip("ministack needs Python 3.10 or newer")
+    with Ministack(tmp_path_factory.mktemp("ministack"), provisioned=False) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def moto(session_directory: Path) -> Iterator[Moto]:
     with Moto(session_directory / "moto") as running:

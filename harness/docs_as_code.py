@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
-from brokerlib import REPOSITORY, binary
+from brokerlib import REPOSITORY, Cli, binary
 from clientlib import Machine, client_program
 from peers.process import wait_until
 from peers.tools import require_tool
@@ -80,17 +80,6 @@ KEPT = 'trap \'{ declare -px; declare -f; printf "cd %q\\n" "$PWD"; } >"$TERMINA
 RESUME = 'if [ -e "$TERMINAL_STATE" ]; then . "$TERMINAL_STATE"; fi\nset -eu\n'
 
 
-@dataclass(frozen=True)
-class Done:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def output(self) -> str:
-        return self.stdout + self.stderr
-
-
 class Terminal:
     """A shell of a machine. What a page cannot know is put in; nothing else is changed.
 
@@ -133,7 +122,7 @@ class Terminal:
         }
         self._running: List[subprocess.Popen] = []
 
-    def paste(self, block: str, stdin: str = "", timeout: float = 90, fails: bool = False) -> "Done":
+    def paste(self, block: str, stdin: str = "", timeout: float = 90, fails: bool = False) -> Cli:
         """To its end, which must be a success; with `fails`, must not be. What it leaves in the background goes on."""
         process, streams = self._spawn(block, subprocess.PIPE)
         try:
@@ -141,7 +130,7 @@ class Terminal:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise AssertionError(f"not within {timeout:g} s: {block}\n{_read(streams)}") from None
-        done = Done(process.returncode, *_read(streams))
+        done = Cli(process.returncode, *_read(streams))
         assert (done.exit_code != 0) == fails, f"{block}\n{done}"
         return done
 

@@ -15,6 +15,7 @@ pub mod invite;
 pub mod mint_id;
 pub mod oauth;
 pub mod pairing;
+pub mod pairing_wire;
 pub mod problem;
 pub mod scope;
 pub mod scope_text;

@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::scope::Scope;
 use crate::session::SessionId;
-use crate::timestamp::Timestamp;
 use crate::user_code::UserCode;
 use crate::wallet::Wallet;
-use crate::wire::{SessionView, expose};
+use crate::wire::expose;
 
 /// `grant_type` of a device that polls (RFC 8628 section 3.4).
 pub const GRANT_DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -298,61 +297,6 @@ impl OAuthError {
     pub fn new(error: OAuthErrorCode, description: impl Into<String>) -> Self {
         Self { error, error_description: Some(description.into()) }
     }
-}
-
-/// `GET /v1/pairings/{user_code}`: what a master sees before it decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PairingView {
-    /// The code.
-    pub user_code: UserCode,
-    /// What the device calls itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    /// The scope it proposes.
-    pub scope: Scope,
-    /// The life it proposes, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_seconds: Option<u64>,
-    /// The address that asked.
-    pub source: String,
-    /// How long ago it asked, in seconds.
-    pub age_seconds: u64,
-    /// When the code ends.
-    pub expires_at: Timestamp,
-}
-
-/// `POST /v1/pairings/{user_code}/approve`. `/deny` takes no body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApprovePairingRequest {
-    /// What the device's session may do. Required: an absent scope must never
-    /// read as "everything".
-    pub scope: Scope,
-    /// Its life in seconds; the broker's default for issued sessions unless said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_seconds: Option<u64>,
-}
-
-/// The answer to an approval or a denial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PairingDecision {
-    /// The code.
-    pub user_code: UserCode,
-    /// Approved, or denied.
-    pub approved: bool,
-    /// What the session will be allowed, where approved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Scope>,
-    /// When the session will end, where approved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Timestamp>,
-}
-
-/// `GET /v1/sessions`: the caller's own session and those that descend from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionList {
-    /// Newest first; live ones only.
-    pub sessions: Vec<SessionView>,
 }
 
 fn expose_some<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -120,6 +120,13 @@ pub struct SessionView {
     pub parent: Option<SessionId>,
 }
 
+/// `GET /v1/sessions`: the caller's own session and those that descend from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionList {
+    /// Newest first; live ones only.
+    pub sessions: Vec<SessionView>,
+}
+
 /// A new session: the one time its token is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewSessionResponse {

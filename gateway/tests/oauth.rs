@@ -3,7 +3,8 @@
 
 mod support;
 
-use agentkeys_core::oauth::{IntrospectResponse, SessionList, TokenResponse};
+use agentkeys_core::oauth::{IntrospectResponse, TokenResponse};
+use agentkeys_core::wire::SessionList;
 use agentkeys_core::{SessionId, Timestamp};
 use http::{Method, StatusCode, header};
 use rusqlite::Connection;

@@ -5,7 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use agentkeys_core::oauth::{DeviceAuthorizationResponse, PairingDecision, PairingView, TokenResponse};
+use agentkeys_core::oauth::{DeviceAuthorizationResponse, TokenResponse};
+use agentkeys_core::pairing_wire::{PairingDecision, PairingView};
 use agentkeys_core::wire::{NewSessionResponse, SessionView};
 use agentkeys_core::{SessionKind, Timestamp};
 use http::{Method, StatusCode, header};

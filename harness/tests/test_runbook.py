@@ -16,9 +16,8 @@ import pytest
 import aws_setup
 from docs_as_code import Page
 from expect import new_wallet
-from peers.ministack import ACCOUNT, Ministack
+from peers.ministack import ACCOUNT
 from peers.process import wait_until
-from peers.tools import find_tool
 from service import Service
 
 PAGE = Page("docs/operator-runbook.md")
@@ -27,14 +26,6 @@ BUCKET = f"agentkeys-mail-{ACCOUNT}"
 WALLET = "0x52908400098527886e0f7030069857d2e4169ee7"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def account(tmp_path_factory) -> Iterator[Ministack]:
-    if not find_tool("ministack"):
-        pytest.skip("ministack needs Python 3.10 or newer")
-    with Ministack(tmp_path_factory.mktemp("ministack"), provisioned=False) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -1,48 +1,21 @@
 """One binary, several shapes: a laptop, own certificates, behind a proxy, hosted. Only broker.yaml differs."""
 from __future__ import annotations
 
-import datetime
-import ipaddress
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from brokerlib import NO_LIMITS, REPOSITORY, run_binary
 from expect import new_wallet, refused
 from http_client import Client
+from peers.certificates import self_signed
 from peers.front import Front
 
 
 def certificate(directory: Path) -> tuple:
-    """A self-signed one for 127.0.0.1, as an operator's own authority would give it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = directory / "tls.crt", directory / "tls.key"
-    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    key_file.chmod(0o600)
-    return cert_file, key_file
+    return self_signed("127.0.0.1", directory / "tls.crt", directory / "tls.key")
 
 
 def test_a_laptop_needs_the_key_and_nothing_else(make_broker, sts):

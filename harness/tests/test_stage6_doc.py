@@ -20,10 +20,9 @@ from clientlib import Machine
 from docs_as_code import Page, Terminal, short_directory
 from http_client import Client
 from peers.judged_s3 import JudgedS3
-from peers.ministack import ACCOUNT, Ministack
+from peers.ministack import ACCOUNT
 from peers.moto import Moto
 from peers.ports import free_port
-from peers.tools import find_tool
 
 PAGE = Page("docs/stage6-aws-setup.md")
 
@@ -34,14 +33,6 @@ def administrator(home: Path, endpoint: str, key: str = "setup", secret: str = "
         AWS_ENDPOINT_URL=endpoint, AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY=secret,
         AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true", **more,
     )
-
-
-@pytest.fixture(scope="module")
-def account(tmp_path_factory) -> Iterator[Ministack]:
-    if not find_tool("ministack"):
-        pytest.skip("ministack needs Python 3.10 or newer")
-    with Ministack(tmp_path_factory.mktemp("ministack"), provisioned=False) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,15 @@
 //! One method per endpoint of the broker.
 
 use agentkeys_core::oauth::{
-    ApprovePairingRequest, DeviceAuthorizationRequest, DeviceAuthorizationResponse, PairingDecision,
-    PairingView, RevokeRequest, RevokeResponse, SessionList, TokenRequest, TokenResponse,
+    DeviceAuthorizationRequest, DeviceAuthorizationResponse, RevokeRequest, RevokeResponse, TokenRequest,
+    TokenResponse,
 };
+use agentkeys_core::pairing_wire::{ApprovePairingRequest, PairingDecision, PairingView};
 use agentkeys_core::scope::Service;
 use agentkeys_core::wire::{
     ChallengeRequest, ChallengeResponse, CredentialList, Environment, MintAwsRequest, MintAwsResponse,
-    NewSessionResponse, SessionView, StartSessionRequest, StoreCredentialRequest, StoredCredential,
+    NewSessionResponse, SessionList, SessionView, StartSessionRequest, StoreCredentialRequest,
+    StoredCredential,
 };
 use agentkeys_core::{Timestamp, UserCode};
 use http::Method;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use agentkeys_core::oauth::{ApprovePairingRequest, PairingView};
+use agentkeys_core::pairing_wire::{ApprovePairingRequest, PairingView};
 use agentkeys_core::{UserCode, duration, scope_text};
 use clap::Args;
 use serde_json::json;

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use agentkeys_core::oauth::PairingDecision;
 use agentkeys_core::pairing::{Approval, Decision, Pairing};
+use agentkeys_core::pairing_wire::PairingDecision;
 use agentkeys_core::{Code, Problem, Scope, Timestamp, UserCode, Wallet, scope_text};
 use agentkeys_filters::{Exchange, Handler, Outcome, Response};
 use async_trait::async_trait;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use agentkeys_core::oauth::{PairingDecision, PairingView};
+use agentkeys_core::pairing_wire::{PairingDecision, PairingView};
 use agentkeys_core::scope::Service;
 use agentkeys_core::{RoleAlias, Scope, UserCode, Wallet, scope_text};
 use clap::{Args, Subcommand};

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use agentkeys_core::oauth::{ApprovePairingRequest, PairingDecision, PairingView};
 use agentkeys_core::pairing::{Approval, Decision, Pairing};
+use agentkeys_core::pairing_wire::{ApprovePairingRequest, PairingDecision, PairingView};
 use agentkeys_core::{Code, Problem, Scope, Session, SessionKind, Timestamp, UserCode, scope_text};
 use agentkeys_filters::session_auth::count_failure;
 use agentkeys_filters::{Exchange, Handler, Outcome, Response};

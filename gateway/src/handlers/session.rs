@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use agentkeys_core::Session;
-use agentkeys_core::oauth::SessionList;
 use agentkeys_core::store::SessionQuery;
-use agentkeys_core::wire::SessionView;
+use agentkeys_core::wire::{SessionList, SessionView};
 use agentkeys_filters::{Exchange, Handler, Outcome, Response};
 use async_trait::async_trait;
 use http::StatusCode;
